@@ -1,0 +1,82 @@
+package app
+
+import (
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/millwright/internal/handlers"
+	"example.com/millwright/internal/infra/broker"
+	"example.com/millwright/internal/infra/broker/sqlqueue"
+	"example.com/millwright/internal/infra/consumer"
+	"example.com/millwright/internal/infra/deadletter"
+	"example.com/millwright/internal/infra/inbox"
+	"example.com/millwright/internal/infra/outbox"
+	"example.com/millwright/internal/infra/retention"
+	"example.com/millwright/internal/infra/telemetry"
+)
+
+// Tools is what the operator's commands work with.
+type Tools struct {
+	Storage     *Storage
+	DeadLetters *deadletter.Store
+	Outbox      *outbox.Store
+	Consumers   []consumer.Consumer
+}
+
+// Each part gets its own settings from the configuration.
+
+func provideSource(c Config) outbox.Source { return outbox.Source(c.ServiceName) }
+
+func provideOutboxConfig(c Config) outbox.Config { return outbox.Config{Attempts: c.OutboxAttempts} }
+
+func provideDeadLetterConfig(c Config) deadletter.Config {
+	return deadletter.Config{CloseTimeout: c.ShutdownTimeout}
+}
+
+func provideConsumerConfig(c Config, registry *prometheus.Registry) consumer.Config {
+	config := c.consumerConfig()
+	config.Plugins = []message.RouterPlugin{telemetry.RouterMetrics(registry)}
+	return config
+}
+
+func (c Config) consumerConfig() consumer.Config {
+	return consumer.Config{Service: c.ServiceName, ShutdownTimeout: c.ShutdownTimeout}
+}
+
+func provideRetentionConfig(c Config) retention.Config {
+	return retention.Config{Every: c.RetentionInterval}
+}
+
+// provideJobs lists what keeps the tables small. It refuses a dedupe window that
+// is too short for the consumers.
+func provideJobs(c Config, storage *Storage, consumers []consumer.Consumer) ([]retention.Job, error) {
+	if err := c.checkDedupeWindow(consumers); err != nil {
+		return nil, err
+	}
+	idempotencyKeys := handlers.IdempotencyKeys()
+	idempotencyKeys.Keep = c.IdempotencyRetention
+	jobs := []retention.Job{
+		{Name: "processed events", Keep: c.ProcessedRetention, Delete: inbox.Prune},
+		{Name: "sent events", Keep: c.OutboxRetention, Delete: outbox.Prune},
+		{Name: "closed dead letters", Keep: c.DeadLetterRetention, Delete: deadletter.Prune},
+		idempotencyKeys,
+	}
+	if storage.queue != nil {
+		jobs = append(jobs, retention.Job{Name: "queue messages", DB: storage.queue, Keep: c.QueueRetention, Delete: sqlqueue.Prune})
+	}
+	return jobs, nil
+}
+
+func provideMailConfig(c Config) handlers.MailConfig {
+	return handlers.MailConfig{SMTPURL: c.SMTPURL, From: c.MailFrom}
+}
+
+// provideAdmin serves health and metrics.
+func provideAdmin(registry *prometheus.Registry, tables *telemetry.Tables, storage *Storage, b broker.Broker) AdminHandler {
+	registry.MustRegister(tables)
+	return telemetry.NewAdmin(registry, telemetry.Checks{
+		"database":   storage.db.Ping,
+		"migrations": storage.CheckSchema,
+		"broker":     b.Ping,
+	})
+}

@@ -1,0 +1,7 @@
+package handlers
+
+import "github.com/google/wire"
+
+// Set provides the API and the consumers. It needs a *database.DB, a Publisher,
+// a MailConfig and a *slog.Logger.
+var Set = wire.NewSet(NewOrders, NewStock, NewMailer, NewConfirmation, NewSalesReport, Consumers, NewAPI)

@@ -1,0 +1,97 @@
+// Package broker is what the service needs of a message broker: Watermill's
+// Publisher and Subscriber, and the few things that those two leave out.
+//
+// Each broker is a package of its own below this one, and the only place that
+// imports its client library. All of them pass the suite in brokertest.
+package broker
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"example.com/millwright/internal/infra/database"
+)
+
+// Metadata keys that every broker carries from publisher to subscriber.
+const (
+	// PartitionKey holds the key whose messages stay in order. Messages without
+	// one share the empty key.
+	PartitionKey = "partitionkey"
+	// ContentType holds the payload's media type.
+	ContentType = "content-type"
+)
+
+// ErrRejected marks a Publish that failed because of the message, not the
+// broker: too large, or not acceptable in another way. Trying again without a
+// change is pointless.
+var ErrRejected = errors.New("the broker rejects the message")
+
+// Broker carries messages from publishers to consumer groups. It is safe for
+// concurrent use.
+type Broker interface {
+	// Publisher returns the one publisher. Its Publish returns nil only when
+	// the broker has made all the messages durable, and keeps the order of the
+	// messages of one call that share a key. An error that wraps ErrRejected is
+	// the message's fault; any other may go away by itself, with any number of
+	// the messages published.
+	Publisher() message.Publisher
+
+	// Subscriber returns a new subscriber of a consumer group. Every group gets
+	// every message at least once; the subscribers of one group share them.
+	// With Ordered, a key's next message is delivered only after the previous
+	// one was acked, whichever subscriber it goes to. A nacked message is
+	// delivered again after a pause and holds back its own key only.
+	//
+	// A group seen for the first time starts with the oldest message kept.
+	// Close waits a while for the messages in flight, and may be called twice.
+	Subscriber(group string) (message.Subscriber, error)
+
+	// EnsureTopics creates the topics that don't exist, or says which one is
+	// missing where it may not.
+	EnsureTopics(ctx context.Context, topics ...string) error
+
+	// Lag counts the messages of the topic that the group has yet to finish.
+	Lag(ctx context.Context, group, topic string) (int64, error)
+
+	// Ping returns nil if the broker answers.
+	Ping(ctx context.Context) error
+
+	// Abilities says what this broker can do.
+	Abilities() Abilities
+
+	// String names the broker and where it is, without secrets.
+	String() string
+
+	// Close closes the publisher and what the subscribers share. It may be
+	// called twice.
+	Close() error
+}
+
+// Abilities are the promises that not every broker makes.
+type Abilities struct {
+	// Ordered: order per key from Publish to ack, through nacks and restarts.
+	Ordered bool `json:"ordered"`
+	// Durable: a confirmed message survives a restart of the broker.
+	Durable bool `json:"durable"`
+	// Replayable: a new group gets the messages published before it existed.
+	Replayable bool `json:"replayable"`
+}
+
+// TxPublisher is implemented by a broker whose messages can be published in
+// the service's own database transaction. The Forwarder then moves rows instead
+// of publishing, marking and hoping in between.
+type TxPublisher interface {
+	// PublishTx writes the messages in tx: they exist once tx has committed.
+	PublishTx(ctx context.Context, tx database.Tx, topic string, messages ...*message.Message) error
+}
+
+// Partition maps a key to one of n partitions, the same in every process and
+// build.
+func Partition(key string, n int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // never fails
+	return int(h.Sum32() % uint32(n))
+}

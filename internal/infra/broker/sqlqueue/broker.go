@@ -1,0 +1,308 @@
+package sqlqueue
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"example.com/millwright/internal/infra/broker"
+	"example.com/millwright/internal/infra/database"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations makes the queue's tables. They are a sequence of their own because
+// the queue may be in another database than the service's tables.
+func Migrations() database.Migrations {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the folder is embedded above
+	}
+	return database.Migrations{Name: "queue", Files: files}
+}
+
+// signal wakes the readers.
+const signal = "queue"
+
+// Config tunes the queue.
+type Config struct {
+	// Partitions is how many partitions a new topic gets. Defaults to 16.
+	Partitions int
+	// Window bounds the messages of a partition that are in flight or waiting in
+	// memory, for each group. Defaults to 100.
+	Window int
+	// Lease is how long a member that has died keeps its partitions. Defaults to
+	// 6s.
+	Lease time.Duration
+	// Poll is the longest pause between two looks for new messages; a wake-up
+	// shortens it. Defaults to 1s.
+	Poll time.Duration
+	// RetryPause is the pause before a nacked message is delivered again; it
+	// doubles each time, up to 5s. Defaults to 100ms.
+	RetryPause time.Duration
+	// CloseTimeout is how long a subscriber that closes waits for the messages
+	// in flight. Defaults to 10s.
+	CloseTimeout time.Duration
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Partitions, 16)
+	setDefault(&c.Window, 100)
+	setDefault(&c.Lease, 6*time.Second)
+	setDefault(&c.Poll, time.Second)
+	setDefault(&c.RetryPause, 100*time.Millisecond)
+	setDefault(&c.CloseTimeout, 10*time.Second)
+}
+
+func setDefault[T int | time.Duration](value *T, to T) {
+	if *value <= 0 {
+		*value = to
+	}
+}
+
+// Broker is a queue in a database that may be another than the service's.
+type Broker struct {
+	db     *database.DB
+	config Config
+	logger *slog.Logger
+
+	heads     heads
+	takenOver sync.Once
+}
+
+var (
+	_ broker.Broker      = (*Broker)(nil)
+	_ broker.Broker      = (*Local)(nil)
+	_ broker.TxPublisher = (*Local)(nil)
+)
+
+// New returns a queue in db, whose tables must exist. The caller closes db after
+// the Broker.
+func New(db *database.DB, config Config, logger *slog.Logger) *Broker {
+	config.setDefaults()
+	return &Broker{db: db, config: config, logger: logger.With("component", "sqlqueue")}
+}
+
+// Local is a queue in the service's own database, where events move from the
+// outbox to the queue in one transaction.
+type Local struct{ *Broker }
+
+// NewLocal returns a queue in the service's own database.
+func NewLocal(db *database.DB, config Config, logger *slog.Logger) *Local {
+	return &Local{New(db, config, logger)}
+}
+
+// PublishTx implements broker.TxPublisher.
+func (l *Local) PublishTx(ctx context.Context, tx database.Tx, topic string, messages ...*message.Message) error {
+	return l.publish(ctx, tx, topic, messages)
+}
+
+// String implements broker.Broker.
+func (b *Broker) String() string { return "sqlqueue in " + b.db.String() }
+
+// Abilities implements broker.Broker.
+func (b *Broker) Abilities() broker.Abilities {
+	return broker.Abilities{Ordered: true, Durable: true, Replayable: true}
+}
+
+// Ping implements broker.Broker.
+func (b *Broker) Ping(ctx context.Context) error { return b.db.Ping(ctx) }
+
+// Close implements broker.Broker.
+func (b *Broker) Close() error {
+	b.heads.stop()
+	return nil
+}
+
+// Publisher implements broker.Broker.
+func (b *Broker) Publisher() message.Publisher { return publisher{b} }
+
+// Subscriber implements broker.Broker.
+func (b *Broker) Subscriber(group string) (message.Subscriber, error) {
+	if group == "" {
+		return nil, errors.New("sqlqueue: the consumer group's name is empty")
+	}
+	return newSubscriber(b, group), nil
+}
+
+// EnsureTopics implements broker.Broker.
+func (b *Broker) EnsureTopics(ctx context.Context, topics ...string) error {
+	err := b.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
+		for _, topic := range topics {
+			partitions, err := b.partitions(ctx, tx, topic)
+			if err != nil || partitions > 0 {
+				return err // a topic keeps the number it was made with
+			}
+			args := make([]any, 0, b.config.Partitions*2)
+			for p := range b.config.Partitions {
+				args = append(args, topic, p)
+			}
+			query := `INSERT INTO queue_partitions (topic, partition) VALUES ` + database.Values(b.config.Partitions, 2) + ` ON CONFLICT DO NOTHING`
+			if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("sqlqueue: create topics: %w", err)
+	}
+	return nil
+}
+
+func (b *Broker) partitions(ctx context.Context, tx database.Tx, topic string) (n int, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM queue_partitions WHERE topic = $1`, topic).Scan(&n)
+	return n, err
+}
+
+// Lag implements broker.Broker.
+func (b *Broker) Lag(ctx context.Context, group, topic string) (int64, error) {
+	var lag int64
+	err := b.db.QueryRowContext(ctx, `
+		SELECT CAST(COALESCE(SUM(p.next_offset - COALESCE(c.next_offset,
+			(SELECT MIN(l."offset") FROM queue_log l WHERE l.topic = p.topic AND l.partition = p.partition), p.next_offset)), 0) AS bigint)
+		FROM queue_partitions p
+		LEFT JOIN queue_cursors c ON c.topic = p.topic AND c.partition = p.partition AND c.consumer_group = $1
+		WHERE p.topic = $2`, group, topic).Scan(&lag)
+	if err != nil {
+		return 0, fmt.Errorf("sqlqueue: lag of %s on %s: %w", group, topic, err)
+	}
+	return lag, nil
+}
+
+// publisher is the queue as Watermill sees it.
+type publisher struct{ b *Broker }
+
+// Publish implements message.Publisher: all messages or none.
+func (p publisher) Publish(topic string, messages ...*message.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	return p.b.db.InTx(messages[0].Context(), func(ctx context.Context, tx database.Tx) error {
+		return p.b.publish(ctx, tx, topic, messages)
+	})
+}
+
+// Close implements message.Publisher. There is nothing to flush.
+func (p publisher) Close() error { return nil }
+
+// publish appends the messages to their partitions' logs. The lock on a
+// partition's row, held until tx ends, is what makes offsets visible in order.
+func (b *Broker) publish(ctx context.Context, tx database.Tx, topic string, messages []*message.Message) error {
+	count, err := b.partitions(ctx, tx, topic)
+	if err != nil {
+		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
+	}
+	if count == 0 {
+		return fmt.Errorf("sqlqueue: publish: %w: topic %q does not exist: is it in the catalog?", broker.ErrRejected, topic)
+	}
+	partitions := make([]int, len(messages))
+	added := map[int]int64{}
+	for i, m := range messages {
+		partitions[i] = broker.Partition(m.Metadata.Get(broker.PartitionKey), count)
+		added[partitions[i]]++
+	}
+	next, err := b.lockHeads(ctx, tx, topic, added)
+	if err != nil {
+		return fmt.Errorf("sqlqueue: publish to %s: lock partitions: %w", topic, err)
+	}
+	now := time.Now()
+	args := make([]any, 0, len(messages)*8)
+	for i, m := range messages {
+		metadata, err := json.Marshal(m.Metadata)
+		if err != nil {
+			return fmt.Errorf("sqlqueue: publish to %s: encode metadata: %w", topic, err)
+		}
+		p := partitions[i]
+		args = append(args, topic, p, next[p], m.UUID, m.Metadata.Get(broker.PartitionKey), string(metadata), []byte(m.Payload), now)
+		next[p]++
+	}
+	query := `INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at) VALUES ` +
+		database.Values(len(messages), 8)
+	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
+	}
+	if err := b.moveHeads(ctx, tx, topic, added); err != nil {
+		return fmt.Errorf("sqlqueue: publish to %s: move heads: %w", topic, err)
+	}
+	return b.db.WakeEveryone(ctx, tx, signal)
+}
+
+// lockHeads locks the partitions, always in the same order, and returns the next
+// offset of each.
+func (b *Broker) lockHeads(ctx context.Context, tx database.Tx, topic string, of map[int]int64) (map[int]int64, error) {
+	args := []any{topic}
+	for p := range of {
+		args = append(args, p)
+	}
+	query := `SELECT partition, next_offset FROM queue_partitions WHERE topic = $1 AND partition IN (` + database.Placeholders(2, len(of)) + `) ORDER BY partition`
+	if b.db.Dialect() == database.Postgres {
+		query += ` FOR UPDATE`
+	}
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	next := make(map[int]int64, len(of))
+	for rows.Next() {
+		var p int
+		var offset int64
+		if err := rows.Scan(&p, &offset); err != nil {
+			return nil, err
+		}
+		next[p] = offset
+	}
+	return next, rows.Err()
+}
+
+func (b *Broker) moveHeads(ctx context.Context, tx database.Tx, topic string, added map[int]int64) error {
+	args := []any{topic}
+	for p, n := range added {
+		args = append(args, p, n)
+	}
+	query := `UPDATE queue_partitions AS p SET next_offset = p.next_offset + v.column2
+		FROM (VALUES ` + castValues(len(added), 2, "integer", "bigint") + `) AS v WHERE p.topic = $1 AND p.partition = v.column1`
+	_, err := tx.ExecContext(ctx, query, args...)
+	return err
+}
+
+// castValues is a VALUES list whose parameters start at $first and whose columns
+// have the given types, as both databases need where no table tells them. Both
+// call the columns column1, column2, ….
+func castValues(rows, first int, types ...string) string {
+	list := make([]string, rows)
+	for r := range rows {
+		columns := make([]string, len(types))
+		for c, t := range types {
+			columns[c] = fmt.Sprintf("CAST($%d AS %s)", first+r*len(types)+c, t)
+		}
+		list[r] = "(" + strings.Join(columns, ", ") + ")"
+	}
+	return strings.Join(list, ", ")
+}
+
+// Prune deletes up to limit messages of a topic that every group has passed and
+// that are older than before, and returns how many. It is a retention job.
+func Prune(ctx context.Context, tx database.Tx, before time.Time, limit int) (int64, error) {
+	result, err := tx.ExecContext(ctx, `
+		DELETE FROM queue_log WHERE (topic, partition, "offset") IN (
+			SELECT l.topic, l.partition, l."offset" FROM queue_log l
+			WHERE l.created_at < $1 AND l."offset" < COALESCE(
+				(SELECT MIN(c.next_offset) FROM queue_cursors c WHERE c.topic = l.topic AND c.partition = l.partition), l."offset" + 1)
+			LIMIT $2)`, before, limit)
+	if err != nil {
+		return 0, fmt.Errorf("sqlqueue: prune: %w", err)
+	}
+	return result.RowsAffected()
+}

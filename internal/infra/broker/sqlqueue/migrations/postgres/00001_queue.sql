@@ -1,0 +1,47 @@
+-- +goose Up
+
+-- The next offset of each partition. Its lock makes offsets gapless and visible
+-- in order, so a reader needs no horizon and no other transaction can stall it.
+CREATE TABLE queue_partitions (
+    topic       text    NOT NULL,
+    partition   integer NOT NULL,
+    next_offset bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 20);
+
+-- The messages.
+CREATE TABLE queue_log (
+    topic         text        NOT NULL,
+    partition     integer     NOT NULL,
+    "offset"      bigint      NOT NULL,
+    message_id    text        NOT NULL,
+    partition_key text        NOT NULL,
+    metadata      text        NOT NULL, -- JSON
+    payload       bytea       NOT NULL,
+    created_at    timestamptz NOT NULL,
+    PRIMARY KEY (topic, partition, "offset")
+);
+
+-- How far each group has come, and which of its members reads the partition.
+CREATE TABLE queue_cursors (
+    consumer_group text        NOT NULL,
+    topic          text        NOT NULL,
+    partition      integer     NOT NULL,
+    next_offset    bigint      NOT NULL, -- all before it are done
+    owner          text        NOT NULL DEFAULT '',
+    epoch          bigint      NOT NULL DEFAULT 0, -- grows with each owner: fences the old one out
+    lease_until    timestamptz,
+    PRIMARY KEY (consumer_group, topic, partition)
+) WITH (fillfactor = 20);
+
+-- Who shares a group's partitions.
+CREATE TABLE queue_members (
+    consumer_group text        NOT NULL,
+    topic          text        NOT NULL,
+    member         text        NOT NULL,
+    seen_until     timestamptz NOT NULL,
+    PRIMARY KEY (consumer_group, topic, member)
+);
+
+-- +goose Down
+DROP TABLE queue_members, queue_cursors, queue_log, queue_partitions;

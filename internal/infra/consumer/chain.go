@@ -1,0 +1,154 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+
+	"example.com/millwright/internal/infra/deadletter"
+	"example.com/millwright/internal/infra/envelope"
+	"example.com/millwright/internal/infra/inbox"
+)
+
+// chain is the way of every event to its handler, outermost first.
+func (r *Router) chain(c Consumer, topic string) ([]message.HandlerMiddleware, error) {
+	deadLetter, err := r.dead.Middleware(c.name, topic, r.gaveUp)
+	if err != nil {
+		return nil, err
+	}
+	transaction := r.inbox.Transaction
+	if c.effect {
+		transaction = r.inbox.Effect
+	}
+	return []message.HandlerMiddleware{
+		r.detach,                           // a closing subscriber must not interrupt work that may still finish in time
+		deadLetter,                         // outside the retries: only what is given up on becomes a dead letter
+		r.retry(c),                         // outside the transaction: every attempt gets a new one
+		deadletter.Attempts,                // inside the retries: counts each of them
+		middleware.Recoverer,               // a panic is an error like any other
+		r.decode(c),                        // before the transaction: what can't be read must not cost one
+		transaction(c.name, c.concurrency), // the processed row, the handler's work and its events, or none
+		// The handler itself, with its timeout, in Consumer.handle: waiting for a
+		// transaction doesn't count as the handler's time.
+	}, nil
+}
+
+// detach gives the message a context of its own, which ends when the time for a
+// graceful stop is over, not when the subscriber closes.
+func (r *Router) detach(next message.HandlerFunc) message.HandlerFunc {
+	return func(m *message.Message) ([]*message.Message, error) {
+		ctx, cancel := context.WithCancelCause(context.WithoutCancel(m.Context()))
+		defer cancel(nil)
+		defer context.AfterFunc(r.hard, func() { cancel(errStopping) })()
+		m.SetContext(ctx)
+		return next(m)
+	}
+}
+
+// gaveUp reports whether the event is to blame for an error that is left after
+// the retries. If it was interrupted, or the database was away, the broker keeps
+// it.
+func (r *Router) gaveUp(err error) bool {
+	return r.hard.Err() == nil && !errors.Is(err, inbox.ErrUnavailable)
+}
+
+func (r *Router) retry(c Consumer) message.HandlerMiddleware {
+	return middleware.Retry{
+		MaxRetries:          c.retries,
+		InitialInterval:     r.config.RetryPause,
+		MaxInterval:         r.config.MaxRetryPause,
+		Multiplier:          2,
+		RandomizationFactor: 0.5,
+		ShouldRetry:         func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) },
+		ResetContextOnRetry: true,
+	}.Middleware
+}
+
+// payloadKey is where decode leaves the payload.
+type payloadKey struct{}
+
+// decode reads the envelope, skips the event if the consumer has no handler for
+// its type, and leaves header and payload in the context.
+func (r *Router) decode(c Consumer) message.HandlerMiddleware {
+	handled := map[string]bool{}
+	for payload := range c.handlers {
+		if entry, err := r.catalog.OfPayload(payload); err == nil { // checked by NewRouter
+			handled[entry.Name] = true
+		}
+	}
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			event, err := envelope.FromMessage(m)
+			if err != nil {
+				return nil, err
+			}
+			if !handled[event.Type] {
+				return nil, nil // another consumer's
+			}
+			payload, err := r.catalog.Decode(event)
+			if err != nil {
+				return nil, err
+			}
+			ctx := envelope.NewContext(m.Context(), event.Header)
+			m.SetContext(context.WithValue(ctx, payloadKey{}, payload))
+			return next(m)
+		}
+	}
+}
+
+// ErrTimeout means that a handler did not return in time.
+var ErrTimeout = errors.New("handler timed out")
+
+// abandonAfter is how long a handler whose time is over may take to notice.
+const abandonAfter = time.Second
+
+// handle calls the handler of the event in ctx. One that doesn't return in time
+// is left behind: its context is done, its transaction will be rolled back, and
+// nothing it does with it counts.
+func (c Consumer) handle(ctx context.Context) error {
+	header, _ := envelope.FromContext(ctx)
+	payload := ctx.Value(payloadKey{})
+	handler, ok := c.handlers[reflect.TypeOf(payload)]
+	if !ok {
+		return fmt.Errorf("consumer %q: no handler for %T: the chain of middleware is put together wrongly", c.name, payload)
+	}
+	tx, _ := inbox.Tx(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%w after %s", ErrTimeout, c.timeout))
+	defer cancel()
+	returned := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				returned <- middleware.RecoveredPanicError{V: p, Stacktrace: string(debug.Stack())}
+			}
+		}()
+		returned <- handler(ctx, tx, header, payload)
+	}()
+	select {
+	case err := <-returned:
+		return causeOf(ctx, err)
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(abandonAfter)
+	defer late.Stop()
+	select {
+	case err := <-returned:
+		return causeOf(ctx, err)
+	case <-late.C:
+		return fmt.Errorf("%w, and it ignores its context", context.Cause(ctx))
+	}
+}
+
+// causeOf replaces a bare "context deadline exceeded" by the reason.
+func causeOf(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}

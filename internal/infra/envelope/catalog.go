@@ -1,0 +1,230 @@
+package envelope
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Type declares an event type whose current payload is T.
+type Type[T any] struct {
+	// Name is the type attribute, "<topic>.<past participle>": orders.placed.
+	Name string
+	// Version is the current schema version, from 1. Older ones need Upcasters.
+	Version int
+	// Topic is the stream it travels on. The types of one aggregate share a
+	// topic, so that their order is kept.
+	Topic string
+	// Key returns the partition key: events of the same key stay in order.
+	Key func(T) string
+	// Owner says whom to ask.
+	Owner string
+	// Upcasters turn the payloads of older versions into T, each by one version.
+	Upcasters []Upcaster
+}
+
+// Upcaster turns the payload of one version into that of the next.
+type Upcaster struct {
+	version  int
+	from, to reflect.Type
+	decode   func(json.RawMessage) (any, error)
+	upcast   func(any) (any, error)
+}
+
+// Upcast declares how a payload of the given version, a From, becomes one of the
+// next version, a To.
+func Upcast[From, To any](version int, upcast func(From) (To, error)) Upcaster {
+	return Upcaster{
+		version: version,
+		from:    reflect.TypeFor[From](),
+		to:      reflect.TypeFor[To](),
+		decode:  func(data json.RawMessage) (any, error) { return decode[From](data) },
+		upcast:  func(old any) (any, error) { return upcast(old.(From)) },
+	}
+}
+
+// Entry is an event type in the catalog.
+type Entry struct {
+	Name, Topic, Owner string
+	Version            int
+	// Payload is the Go type of the current version.
+	Payload reflect.Type
+
+	key       func(any) string
+	decode    func(json.RawMessage) (any, error)
+	upcasters []Upcaster // oldest first, without gaps, up to Version
+}
+
+// Key returns the partition key of a payload of the entry's type.
+func (e *Entry) Key(payload any) string { return e.key(payload) }
+
+// OldestVersion is the lowest version that can still be read.
+func (e *Entry) OldestVersion() int { return e.Version - len(e.upcasters) }
+
+// Declaration is a Type of any payload, as NewCatalog takes them.
+type Declaration interface{ entry() (*Entry, error) }
+
+// nameForm is what a type's and a topic's name may look like: every broker
+// takes it.
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*$`)
+
+func (t Type[T]) entry() (*Entry, error) {
+	var problems []error
+	problem := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("catalog: event type %q: "+format, append([]any{t.Name}, args...)...))
+	}
+	if !nameForm.MatchString(t.Name) {
+		problem("Name must be lower-case words joined by dots, such as orders.placed")
+	}
+	if !nameForm.MatchString(t.Topic) {
+		problem("Topic %q must be lower-case words joined by dots, such as orders", t.Topic)
+	}
+	if t.Version < 1 {
+		problem("Version is %d, want 1 or more", t.Version)
+	}
+	if t.Key == nil {
+		problem("Key is missing: order is kept per key, so every event needs one")
+	}
+	if t.Owner == "" {
+		problem("Owner is missing: whom does one ask about it?")
+	}
+	upcasters := slices.SortedFunc(slices.Values(t.Upcasters), func(a, b Upcaster) int { return a.version - b.version })
+	next := reflect.TypeFor[T]()
+	for i := len(upcasters) - 1; i >= 0; i-- {
+		u, want := upcasters[i], t.Version-(len(upcasters)-i)
+		if want < 1 {
+			problem("%d upcasters are too many: only %d versions come before version %d", len(upcasters), max(t.Version-1, 0), t.Version)
+			break
+		}
+		if u.version != want {
+			problem("the upcasters must lead to version %d without a gap: found one from version %d where %d is due", t.Version, u.version, want)
+			break
+		}
+		if u.to != next {
+			problem("the upcaster from version %d returns %s, but version %d is %s", u.version, u.to, u.version+1, next)
+		}
+		next = u.from
+	}
+	return &Entry{
+		Name: t.Name, Topic: t.Topic, Owner: t.Owner, Version: t.Version, Payload: reflect.TypeFor[T](),
+		key:       func(payload any) string { return t.Key(payload.(T)) },
+		decode:    func(data json.RawMessage) (any, error) { return decode[T](data) },
+		upcasters: upcasters,
+	}, errors.Join(problems...)
+}
+
+// Catalog is the set of event types that a service knows. It is immutable.
+type Catalog struct {
+	byName    map[string]*Entry
+	byPayload map[reflect.Type]*Entry
+}
+
+// NewCatalog checks the declarations and returns all their problems joined.
+func NewCatalog(declarations ...Declaration) (*Catalog, error) {
+	c := &Catalog{byName: map[string]*Entry{}, byPayload: map[reflect.Type]*Entry{}}
+	var problems []error
+	for _, d := range declarations {
+		e, err := d.entry()
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if c.byName[e.Name] != nil {
+			problems = append(problems, fmt.Errorf("catalog: event type %q is declared twice", e.Name))
+		}
+		if other := c.byPayload[e.Payload]; other != nil {
+			problems = append(problems, fmt.Errorf("catalog: %s is the payload of both %q and %q: each type needs its own", e.Payload, other.Name, e.Name))
+		}
+		c.byName[e.Name], c.byPayload[e.Payload] = e, e
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return c, nil
+}
+
+// Types returns the entries in the order of their names.
+func (c *Catalog) Types() []*Entry {
+	return slices.SortedFunc(maps.Values(c.byName), func(a, b *Entry) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// Topics returns the topics, each once, in order.
+func (c *Catalog) Topics() []string {
+	var topics []string
+	for _, e := range c.byName {
+		topics = append(topics, e.Topic)
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
+}
+
+// OfPayload returns the entry whose current payload has the Go type t.
+func (c *Catalog) OfPayload(t reflect.Type) (*Entry, error) {
+	if e := c.byPayload[t]; e != nil {
+		return e, nil
+	}
+	return nil, &Error{Kind: ErrUnknownType, Detail: fmt.Sprintf("%v is not the payload of a type in the catalog: add it to internal/events/catalog.go", t)}
+}
+
+// Decode returns the payload as the current Go type of its event type, upcast
+// if it is older. The error is an *Error: ErrUnknownType, ErrNewerVersion,
+// ErrUnsupportedVersion, ErrUnknownFields or ErrPayload.
+func (c *Catalog) Decode(e Envelope) (any, error) {
+	entry := c.byName[e.Type]
+	switch {
+	case entry == nil:
+		return nil, e.fail(ErrUnknownType, nil, "%q is not in this service's catalog", e.Type)
+	case e.SchemaVersion > entry.Version:
+		return nil, e.fail(ErrNewerVersion, nil, "the event has version %d, this build knows %d: deploy a build that knows it, then replay", e.SchemaVersion, entry.Version)
+	case e.SchemaVersion < entry.OldestVersion():
+		return nil, e.fail(ErrUnsupportedVersion, nil, "the event has version %d, this build reads %d to %d: add an upcaster, then replay", e.SchemaVersion, entry.OldestVersion(), entry.Version)
+	}
+	upcasters := entry.upcasters[e.SchemaVersion-entry.OldestVersion():]
+	decoder := entry.decode
+	if len(upcasters) > 0 {
+		decoder = upcasters[0].decode
+	}
+	payload, err := decoder(e.Data)
+	if err != nil {
+		return nil, e.payloadError(err)
+	}
+	for _, u := range upcasters {
+		if payload, err = u.upcast(payload); err != nil {
+			return nil, e.fail(ErrPayload, err, "the upcaster from version %d refuses it", u.version)
+		}
+	}
+	return payload, nil
+}
+
+// decode is strict: a field that the version doesn't have means that the
+// payload is not what its version says, and dropping it would lose data.
+func decode[T any](data json.RawMessage) (T, error) {
+	var payload T
+	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || string(trimmed) == "null" {
+		return payload, errors.New("the event has no data")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&payload); err != nil {
+		return payload, err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return payload, errors.New("something follows the JSON value")
+	}
+	return payload, nil
+}
+
+func (e Envelope) payloadError(err error) error {
+	// encoding/json has no type for this one.
+	if field, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
+		return e.fail(ErrUnknownFields, nil, "version %d of %s has no field %s: did its producer change it without a new version?", e.SchemaVersion, e.Type, field)
+	}
+	return e.fail(ErrPayload, err, "version %d of %s can't be decoded", e.SchemaVersion, e.Type)
+}

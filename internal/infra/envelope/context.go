@@ -1,0 +1,37 @@
+package envelope
+
+import "context"
+
+type contextKey struct{}
+
+// NewContext returns a context that carries the header of the event being
+// handled. What is published under it becomes that event's effect.
+func NewContext(ctx context.Context, cause Header) context.Context {
+	return context.WithValue(ctx, contextKey{}, cause)
+}
+
+// FromContext returns the header of the event being handled, if there is one.
+func FromContext(ctx context.Context) (Header, bool) {
+	cause, ok := ctx.Value(contextKey{}).(Header)
+	return cause, ok
+}
+
+// CausedBy takes over from the cause what a chain of events shares:
+// correlation, depth and trace context. Without a cause (the zero Header) the
+// event is the first of its chain.
+func (h *Header) CausedBy(cause Header) error {
+	if cause.ID == "" {
+		h.CorrelationID = h.ID
+		return nil
+	}
+	h.CorrelationID, h.CausationID = cause.CorrelationID, cause.ID
+	if h.CorrelationID == "" {
+		h.CorrelationID = cause.ID
+	}
+	h.Depth = cause.Depth + 1
+	h.TraceParent = cause.TraceParent
+	if h.Depth > MaxDepth {
+		return h.fail(ErrTooDeep, nil, "publishing it would be number %d in a chain of events, at most %d: do two handlers answer each other?", h.Depth, MaxDepth)
+	}
+	return nil
+}
