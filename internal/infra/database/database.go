@@ -268,3 +268,11 @@ func Placeholders(first, n int) string {
 	}
 	return b.String()
 }
+
+// Bytes is b as a parameter for a column that is NOT NULL: empty, never NULL.
+func Bytes(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

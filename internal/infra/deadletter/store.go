@@ -118,7 +118,7 @@ func (s *Store) add(ctx context.Context, consumer string, m *message.Message) er
 				due_at = NULL, claimed_by = '', claimed_until = NULL, closed_at = NULL
 			RETURNING id`,
 			consumer, identity(event, m), failure.topic, event.ID, event.Type, event.SchemaVersion, event.PartitionKey,
-			m.UUID, string(metadata), []byte(m.Payload), failure.headline(), string(chain), failure.stack(), failure.attempts,
+			m.UUID, string(metadata), database.Bytes(m.Payload), failure.headline(), string(chain), failure.stack(), failure.attempts,
 			failure.firstAt, now).Scan(&id)
 	})
 	if err != nil {

@@ -134,7 +134,7 @@ func (s schema) InsertQuery(params watermillsql.InsertQueryParams) (watermillsql
 			return watermillsql.Query{}, err
 		}
 		key := m.Metadata.Get(broker.PartitionKey)
-		args = append(args, broker.Partition(key, Partitions), params.Topic, key, m.UUID, m.Metadata.Get(typeKey), string(encoded), []byte(m.Payload), s.now)
+		args = append(args, broker.Partition(key, Partitions), params.Topic, key, m.UUID, m.Metadata.Get(typeKey), string(encoded), database.Bytes(m.Payload), s.now)
 	}
 	return watermillsql.Query{
 		Query: `INSERT INTO outbox (partition, topic, partition_key, event_id, event_type, metadata, payload, created_at) VALUES ` +

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -78,6 +79,7 @@ type Broker struct {
 
 	heads     heads
 	takenOver sync.Once
+	closed    atomic.Bool
 }
 
 var (
@@ -115,11 +117,19 @@ func (b *Broker) Abilities() broker.Abilities {
 	return broker.Abilities{Ordered: true, Durable: true, Replayable: true}
 }
 
-// Ping implements broker.Broker.
-func (b *Broker) Ping(ctx context.Context) error { return b.db.Ping(ctx) }
+// Ping implements broker.Broker. It reads a table, so that a queue that is there
+// but locked doesn't count as well.
+func (b *Broker) Ping(ctx context.Context) error {
+	var topics bool
+	if err := b.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue_partitions)`).Scan(&topics); err != nil {
+		return fmt.Errorf("sqlqueue: ping: %w", err)
+	}
+	return nil
+}
 
 // Close implements broker.Broker.
 func (b *Broker) Close() error {
+	b.closed.Store(true)
 	b.heads.stop()
 	return nil
 }
@@ -129,6 +139,9 @@ func (b *Broker) Publisher() message.Publisher { return publisher{b} }
 
 // Subscriber implements broker.Broker.
 func (b *Broker) Subscriber(group string) (message.Subscriber, error) {
+	if b.closed.Load() {
+		return nil, errClosed
+	}
 	if group == "" {
 		return nil, errors.New("sqlqueue: the consumer group's name is empty")
 	}
@@ -180,11 +193,16 @@ func (b *Broker) Lag(ctx context.Context, group, topic string) (int64, error) {
 	return lag, nil
 }
 
+var errClosed = errors.New("sqlqueue: the broker is closed")
+
 // publisher is the queue as Watermill sees it.
 type publisher struct{ b *Broker }
 
 // Publish implements message.Publisher: all messages or none.
 func (p publisher) Publish(topic string, messages ...*message.Message) error {
+	if p.b.closed.Load() {
+		return errClosed
+	}
 	if len(messages) == 0 {
 		return nil
 	}
@@ -224,7 +242,7 @@ func (b *Broker) publish(ctx context.Context, tx database.Tx, topic string, mess
 			return fmt.Errorf("sqlqueue: publish to %s: encode metadata: %w", topic, err)
 		}
 		p := partitions[i]
-		args = append(args, topic, p, next[p], m.UUID, m.Metadata.Get(broker.PartitionKey), string(metadata), []byte(m.Payload), now)
+		args = append(args, topic, p, next[p], m.UUID, m.Metadata.Get(broker.PartitionKey), string(metadata), database.Bytes(m.Payload), now)
 		next[p]++
 	}
 	query := `INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at) VALUES ` +
