@@ -3,11 +3,13 @@ package database
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -239,34 +241,50 @@ func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error
 func Values(rows, columns int) string {
 	var b strings.Builder
 	b.Grow(rows * columns * 6)
-	n := 0
-	for r := range rows {
-		if r > 0 {
+	for i := range rows * columns {
+		switch {
+		case i == 0:
+			b.WriteByte('(')
+		case i%columns == 0:
+			b.WriteString("),(")
+		default:
 			b.WriteByte(',')
 		}
-		b.WriteByte('(')
-		for c := range columns {
-			if c > 0 {
-				b.WriteByte(',')
-			}
-			n++
-			fmt.Fprintf(&b, "$%d", n)
-		}
-		b.WriteByte(')')
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(i + 1))
 	}
+	b.WriteByte(')')
 	return b.String()
 }
 
-// Placeholders is the list $first,$first+1,… of n parameters, for IN (…).
-func Placeholders(first, n int) string {
-	var b strings.Builder
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
+// maxInsert is how many rows Insert writes with one statement. SQLite's time to
+// parse one grows with the square of its parameters.
+const maxInsert = 64
+
+// Insert writes many rows: insert is "INSERT INTO t (a, b)", values holds the
+// columns of all rows one after another. Few different statements are used, so
+// that the driver's cache of prepared ones serves them.
+func Insert(ctx context.Context, tx Tx, insert string, columns int, values []any) error {
+	for n := maxInsert; len(values) > 0; {
+		for n*columns > len(values) {
+			n /= 2
 		}
-		fmt.Fprintf(&b, "$%d", first+i)
+		if _, err := tx.ExecContext(ctx, insert+" VALUES "+Values(n, columns), values[:n*columns]...); err != nil {
+			return err
+		}
+		values = values[n*columns:]
 	}
-	return b.String()
+	return nil
+}
+
+// AnyOf is the condition that an integer column has one of the values, and the
+// one parameter, number param, that it takes.
+func (db *DB) AnyOf(column string, param int, values []int64) (condition string, arg any) {
+	if db.dialect == Postgres {
+		return fmt.Sprintf("%s = ANY($%d)", column, param), values
+	}
+	list, _ := json.Marshal(values) // integers always marshal
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, param), string(list)
 }
 
 // Bytes is b as a parameter for a column that is NOT NULL: empty, never NULL.

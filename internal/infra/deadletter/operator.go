@@ -66,7 +66,7 @@ func (s Selection) empty() bool {
 }
 
 // where is the selection as a condition, with its parameters from $first on.
-func (s Selection) where(first int) (string, []any) {
+func (s Selection) where(db *database.DB, first int) (string, []any) {
 	conditions := []string{"1 = 1"}
 	var args []any
 	add := func(column string, value any) {
@@ -83,10 +83,8 @@ func (s Selection) where(first int) (string, []any) {
 		add("state", string(s.State))
 	}
 	if len(s.IDs) > 0 {
-		conditions = append(conditions, "id IN ("+database.Placeholders(first+len(args), len(s.IDs))+")")
-		for _, id := range s.IDs {
-			args = append(args, id)
-		}
+		these, arg := db.AnyOf("id", first+len(args), s.IDs)
+		conditions, args = append(conditions, these), append(args, arg)
 	}
 	return strings.Join(conditions, " AND "), args
 }
@@ -105,7 +103,7 @@ func (l *Letter) scan(scan func(...any) error, more ...any) error {
 // List returns the selected dead letters, the newest first, at most limit of
 // them, and how many there are in all.
 func (s *Store) List(ctx context.Context, selection Selection, limit int) (letters []Letter, total int64, err error) {
-	where, args := selection.where(1)
+	where, args := selection.where(s.db, 1)
 	if err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM dead_letters WHERE `+where, args...).Scan(&total); err != nil {
 		return nil, 0, fmt.Errorf("deadletter: count: %w", err)
 	}
@@ -198,7 +196,7 @@ func (s *Store) move(ctx context.Context, action string, selection Selection, by
 		from = from[:1]
 	}
 	selection.State = ""
-	where, args := selection.where(3)
+	where, args := selection.where(s.db, 3)
 	args = append([]any{string(to), closedAt}, args...)
 	states := make([]string, len(from))
 	for i, state := range from {

@@ -18,38 +18,6 @@ import (
 	"example.com/millwright/internal/infra/database"
 )
 
-// Config tunes the Forwarder.
-type Config struct {
-	// Batch is how many rows are read and marked at a time. Defaults to 500.
-	Batch int
-	// Lanes is how many keys are published side by side to a broker outside the
-	// database. Defaults to 64.
-	Lanes int
-	// Poll is the longest pause between two looks at the table; a commit in this
-	// process wakes the Forwarder at once. Defaults to 1s.
-	Poll time.Duration
-	// Attempts is how often a row may fail while the broker answers before it is
-	// set aside. Defaults to 10.
-	Attempts int
-	// RetryPause is the pause after a row's first failure; it doubles up to a
-	// hundred times that. Defaults to 1s.
-	RetryPause time.Duration
-}
-
-func (c *Config) setDefaults() {
-	setDefault(&c.Batch, 500)
-	setDefault(&c.Lanes, 64)
-	setDefault(&c.Poll, time.Second)
-	setDefault(&c.Attempts, 10)
-	setDefault(&c.RetryPause, time.Second)
-}
-
-func setDefault[T int | time.Duration](value *T, to T) {
-	if *value <= 0 {
-		*value = to
-	}
-}
-
 // publishLimit bounds the publishing of one batch to a broker outside the
 // database, during which the batch's partitions are locked.
 const publishLimit = 20 * time.Second
@@ -364,7 +332,7 @@ func (f *Forwarder) publishByKey(ctx context.Context, rows []row) []outcome {
 // mark writes down what became of the rows.
 func (f *Forwarder) mark(ctx context.Context, tx database.Tx, outcomes []outcome) error {
 	now := time.Now()
-	sent := []any{now}
+	var sent []int64
 	for _, o := range outcomes {
 		if o.err == nil {
 			sent = append(sent, o.row.id)
@@ -374,11 +342,11 @@ func (f *Forwarder) mark(ctx context.Context, tx database.Tx, outcomes []outcome
 			return err
 		}
 	}
-	if len(sent) == 1 {
+	if len(sent) == 0 {
 		return nil
 	}
-	query := `UPDATE outbox SET sent_at = $1, retry_at = NULL, error = '' WHERE id IN (` + database.Placeholders(2, len(sent)-1) + `)`
-	if _, err := tx.ExecContext(ctx, query, sent...); err != nil {
+	these, arg := f.db.AnyOf("id", 2, sent)
+	if _, err := tx.ExecContext(ctx, `UPDATE outbox SET sent_at = $1, retry_at = NULL, error = '' WHERE `+these, now, arg); err != nil {
 		return fmt.Errorf("mark events as sent: %w", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ func testAtLeastOnce(t *testing.T, s suite) {
 	for p := range publishers {
 		messages := newMessages([]string{fmt.Sprintf("a-%d", p), fmt.Sprintf("b-%d", p)}, 25)
 		all = append(all, messages...)
-		publishing.Go(func() { failures <- s.publishEach(b.Publisher(), topic, messages) })
+		publishing.Go(func() { failures <- publishEach(b.Publisher(), topic, messages) })
 	}
 	publishing.Wait()
 	for range publishers {
@@ -33,7 +33,7 @@ func testAtLeastOnce(t *testing.T, s suite) {
 }
 
 // publishEach publishes the messages one call each.
-func (suite) publishEach(publisher message.Publisher, topic string, messages []*message.Message) error {
+func publishEach(publisher message.Publisher, topic string, messages []*message.Message) error {
 	for _, msg := range messages {
 		if err := publisher.Publish(topic, msg); err != nil {
 			return err

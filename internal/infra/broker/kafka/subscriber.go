@@ -151,7 +151,6 @@ func (r *relay) deliver(msg *message.Message) {
 	}
 	select {
 	case r.out <- out:
-		msg.Ack()
 	case <-r.stop:
 		return
 	case <-rebalance:
@@ -165,12 +164,7 @@ func (r *relay) deliver(msg *message.Message) {
 		msg.Ack()
 		<-ctx.Done() // until the offset is marked, this one is in flight
 	case <-out.Nacked():
-		select {
-		case <-rebalance:
-			letGo(msg)
-		default:
-			msg.Nack()
-		}
+		msg.Nack() // it comes through here again, after nackPause
 	case <-ctx.Done():
 	}
 }

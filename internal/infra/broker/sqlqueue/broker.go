@@ -245,9 +245,8 @@ func (b *Broker) publish(ctx context.Context, tx database.Tx, topic string, mess
 		args = append(args, topic, p, next[p], m.UUID, m.Metadata.Get(broker.PartitionKey), string(metadata), database.Bytes(m.Payload), now)
 		next[p]++
 	}
-	query := `INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at) VALUES ` +
-		database.Values(len(messages), 8)
-	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+	const insert = `INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at)`
+	if err := database.Insert(ctx, tx, insert, 8, args); err != nil {
 		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
 	}
 	if err := b.moveHeads(ctx, tx, topic, added); err != nil {
@@ -259,15 +258,16 @@ func (b *Broker) publish(ctx context.Context, tx database.Tx, topic string, mess
 // lockHeads locks the partitions, always in the same order, and returns the next
 // offset of each.
 func (b *Broker) lockHeads(ctx context.Context, tx database.Tx, topic string, of map[int]int64) (map[int]int64, error) {
-	args := []any{topic}
+	partitions := make([]int64, 0, len(of))
 	for p := range of {
-		args = append(args, p)
+		partitions = append(partitions, int64(p))
 	}
-	query := `SELECT partition, next_offset FROM queue_partitions WHERE topic = $1 AND partition IN (` + database.Placeholders(2, len(of)) + `) ORDER BY partition`
+	these, arg := b.db.AnyOf("partition", 2, partitions)
+	query := `SELECT partition, next_offset FROM queue_partitions WHERE topic = $1 AND ` + these + ` ORDER BY partition`
 	if b.db.Dialect() == database.Postgres {
 		query += ` FOR UPDATE`
 	}
-	rows, err := tx.QueryContext(ctx, query, args...)
+	rows, err := tx.QueryContext(ctx, query, topic, arg)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func Each(t *testing.T, f func(t *testing.T, db *database.DB)) {
 
 // Open opens the database and migrates the machinery's tables and the given
 // sequences. It is closed when the test ends.
-func Open(t *testing.T, url string, sequences ...database.Migrations) *database.DB {
+func Open(t testing.TB, url string, sequences ...database.Migrations) *database.DB {
 	t.Helper()
 	db, err := database.Open(t.Context(), database.Config{URL: url})
 	require.NoError(t, err)
@@ -47,14 +47,14 @@ func Open(t *testing.T, url string, sequences ...database.Migrations) *database.
 }
 
 // SQLiteURL names a file that is gone when the test ends.
-func SQLiteURL(t *testing.T) string {
+func SQLiteURL(t testing.TB) string {
 	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "test.db")
 }
 
 // PostgresURL creates a database that is dropped when the test ends. Without a
 // server it skips the test, or fails it where REQUIRE_SERVICES=1.
-func PostgresURL(t *testing.T) string {
+func PostgresURL(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv(Env)
 	if server == "" {

@@ -1,0 +1,35 @@
+package outbox
+
+import "time"
+
+// Config tunes the Forwarder.
+type Config struct {
+	// Batch is how many rows are read and marked at a time. Defaults to 500.
+	Batch int
+	// Lanes is how many keys are published side by side to a broker outside the
+	// database. Defaults to 64.
+	Lanes int
+	// Poll is the longest pause between two looks at the table; a commit in this
+	// process wakes the Forwarder at once. Defaults to 1s.
+	Poll time.Duration
+	// Attempts is how often a row may fail while the broker answers before it is
+	// set aside. Defaults to 10.
+	Attempts int
+	// RetryPause is the pause after a row's first failure; it doubles up to a
+	// hundred times that. Defaults to 1s.
+	RetryPause time.Duration
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Batch, 500)
+	setDefault(&c.Lanes, 64)
+	setDefault(&c.Poll, time.Second)
+	setDefault(&c.Attempts, 10)
+	setDefault(&c.RetryPause, time.Second)
+}
+
+func setDefault[T int | time.Duration](value *T, to T) {
+	if *value <= 0 {
+		*value = to
+	}
+}
