@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -59,15 +60,28 @@ func (r *Router) gaveUp(err error) bool {
 }
 
 func (r *Router) retry(c Consumer) message.HandlerMiddleware {
-	return middleware.Retry{
-		MaxRetries:          c.retries,
-		InitialInterval:     r.config.RetryPause,
-		MaxInterval:         r.config.MaxRetryPause,
-		Multiplier:          2,
-		RandomizationFactor: 0.5,
-		ShouldRetry:         func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) },
-		ResetContextOnRetry: true,
-	}.Middleware
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			return middleware.Retry{
+				MaxRetries:          c.retries,
+				InitialInterval:     r.config.RetryPause,
+				MaxInterval:         r.config.MaxRetryPause,
+				Multiplier:          2,
+				RandomizationFactor: 0.5,
+				ResetContextOnRetry: true,
+				ShouldRetry: func(p middleware.RetryParams) bool {
+					r.logger.WarnContext(m.Context(), "attempt failed", "consumer", c.name, "event_id", m.UUID, "attempt", p.RetryNum+1, "error", firstLine(p.Err))
+					return !IsPermanent(p.Err)
+				},
+			}.Middleware(next)(m)
+		}
+	}
+}
+
+// firstLine is enough of an error for a log: a panic's text has its stack.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // payloadKey is where decode leaves the payload.

@@ -315,10 +315,12 @@ func castValues(rows, first int, types ...string) string {
 func Prune(ctx context.Context, tx database.Tx, before time.Time, limit int) (int64, error) {
 	result, err := tx.ExecContext(ctx, `
 		DELETE FROM queue_log WHERE (topic, partition, "offset") IN (
-			SELECT l.topic, l.partition, l."offset" FROM queue_log l
-			WHERE l.created_at < $1 AND l."offset" < COALESCE(
-				(SELECT MIN(c.next_offset) FROM queue_cursors c WHERE c.topic = l.topic AND c.partition = l.partition), l."offset" + 1)
-			LIMIT $2)`, before, limit)
+			SELECT l.topic, l.partition, l."offset" FROM (
+				SELECT p.topic, p.partition, COALESCE(MIN(c.next_offset), p.next_offset) AS passed
+				FROM queue_partitions p LEFT JOIN queue_cursors c ON c.topic = p.topic AND c.partition = p.partition
+				GROUP BY p.topic, p.partition, p.next_offset) AS f
+			JOIN queue_log l ON l.topic = f.topic AND l.partition = f.partition AND l."offset" < f.passed
+			WHERE l.created_at < $1 LIMIT $2)`, before, limit)
 	if err != nil {
 		return 0, fmt.Errorf("sqlqueue: prune: %w", err)
 	}

@@ -1,0 +1,142 @@
+package envelope_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/millwright/internal/infra/envelope"
+)
+
+type (
+	greetedV1 struct {
+		Name string `json:"name"`
+	}
+	greetedV2 struct {
+		Names []string `json:"names"`
+	}
+	greeted struct {
+		Names []string `json:"names"`
+		Count int      `json:"count"`
+	}
+	parted struct {
+		Name string `json:"name"`
+	}
+)
+
+func toV2(old greetedV1) (greetedV2, error) {
+	if old.Name == "" {
+		return greetedV2{}, errors.New("nobody was greeted")
+	}
+	return greetedV2{Names: []string{old.Name}}, nil
+}
+
+func toV3(old greetedV2) (greeted, error) {
+	return greeted{Names: old.Names, Count: len(old.Names)}, nil
+}
+
+func key(g greeted) string { return g.Names[0] }
+
+var greetedType = envelope.Type[greeted]{
+	Name: "people.greeted", Version: 3, Topic: "people", Owner: "tests", Key: key,
+	Upcasters: []envelope.Upcaster{envelope.Upcast(2, toV3), envelope.Upcast(1, toV2)}, // in any order
+}
+
+var partedType = envelope.Type[parted]{Name: "people.parted", Version: 3, Topic: "people", Owner: "tests",
+	Key: func(p parted) string { return p.Name }}
+
+func decode(t *testing.T, eventType string, version int, data string) (any, error) {
+	t.Helper()
+	catalog, err := envelope.NewCatalog(greetedType, partedType)
+	require.NoError(t, err)
+	return catalog.Decode(envelope.Envelope{
+		Header: envelope.Header{ID: "e1", Type: eventType, SchemaVersion: version}, Data: json.RawMessage(data),
+	})
+}
+
+func TestUpcasting(t *testing.T) {
+	t.Parallel()
+	want := greeted{Names: []string{"Ada"}, Count: 1}
+	for version, data := range map[int]string{1: `{"name":"Ada"}`, 2: `{"names":["Ada"]}`, 3: `{"names":["Ada"],"count":1}`} {
+		got, err := decode(t, "people.greeted", version, data)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
+func TestWhatIsWrongWithAPayload(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		eventType string
+		version   int
+		data      string
+		kind      error
+		text      string
+	}{
+		{"people.hugged", 1, `{}`, envelope.ErrUnknownType, `envelope: unknown event type: "people.hugged" is not in this service's catalog (people.hugged v1, id "e1")`},
+		{"people.greeted", 4, `{}`, envelope.ErrNewerVersion,
+			`envelope: newer schema version: the event has version 4, this build knows 3: deploy a build that knows it, then replay (people.greeted v4, id "e1")`},
+		{"people.parted", 2, `{}`, envelope.ErrUnsupportedVersion,
+			`envelope: unsupported schema version: the event has version 2, this build reads 3 to 3: add an upcaster, then replay (people.parted v2, id "e1")`},
+		{"people.greeted", 3, `{"name":"Ada"}`, envelope.ErrUnknownFields,
+			`envelope: unknown fields: version 3 of people.greeted has no field "name": did its producer change it without a new version? (people.greeted v3, id "e1")`},
+		{"people.greeted", 1, `{"names":[]}`, envelope.ErrUnknownFields,
+			`envelope: unknown fields: version 1 of people.greeted has no field "names": did its producer change it without a new version? (people.greeted v1, id "e1")`},
+		{"people.greeted", 3, `{"count":"1"}`, envelope.ErrPayload,
+			`envelope: malformed payload: version 3 of people.greeted can't be decoded: json: cannot unmarshal string into Go struct field greeted.count of type int (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, `{"count":`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: unexpected EOF (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, ``, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: the event has no data (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, ` null`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: the event has no data (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, `{}{}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: something follows the JSON value (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, `{}}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: something follows the JSON value (people.greeted v3, id "e1")`},
+		{"people.greeted", 1, `{}`, envelope.ErrPayload, `envelope: malformed payload: the upcaster from version 1 refuses it: nobody was greeted (people.greeted v1, id "e1")`},
+	} {
+		_, err := decode(t, test.eventType, test.version, test.data)
+		require.EqualError(t, err, test.text)
+		require.ErrorIs(t, err, test.kind)
+	}
+}
+
+func TestCatalogProblemsAllAtOnce(t *testing.T) {
+	t.Parallel()
+	second, third := partedType, greetedType
+	second.Name = "people.left"
+	third.Version = 4 // so that an upcaster from version 3 is due
+	gap := envelope.Type[struct{ A int }]{Name: "a.b", Version: 3, Topic: "a", Owner: "tests", Key: func(struct{ A int }) string { return "" },
+		Upcasters: []envelope.Upcaster{envelope.Upcast(2, toV3)}}
+	many := envelope.Type[greetedV2]{Name: "c.d", Version: 1, Topic: "c", Owner: "tests", Key: func(greetedV2) string { return "" },
+		Upcasters: []envelope.Upcaster{envelope.Upcast(0, toV2)}}
+	_, err := envelope.NewCatalog(
+		envelope.Type[greetedV1]{Name: "Greeted!", Topic: ""},
+		partedType, partedType, second, third, gap, many,
+	)
+	require.EqualError(t, err, `catalog: event type "Greeted!": Name must be lower-case words joined by dots, such as orders.placed
+catalog: event type "Greeted!": Topic "" must be lower-case words joined by dots, such as orders
+catalog: event type "Greeted!": Version is 0, want 1 or more
+catalog: event type "Greeted!": Key is missing: order is kept per key, so every event needs one
+catalog: event type "Greeted!": Owner is missing: whom does one ask about it?
+catalog: event type "people.parted" is declared twice
+catalog: envelope_test.parted is the payload of both "people.parted" and "people.parted": each type needs its own
+catalog: envelope_test.parted is the payload of both "people.parted" and "people.left": each type needs its own
+catalog: event type "people.greeted": the upcasters must lead to version 4 without a gap: found one from version 2 where 3 is due
+catalog: event type "a.b": the upcaster from version 2 returns envelope_test.greeted, but version 3 is struct { A int }
+catalog: event type "c.d": 1 upcasters are too many: only 0 versions come before version 1`)
+}
+
+func TestCatalogLookups(t *testing.T) {
+	t.Parallel()
+	catalog, err := envelope.NewCatalog(partedType, greetedType)
+	require.NoError(t, err)
+	require.Equal(t, []string{"people"}, catalog.Topics())
+	require.Len(t, catalog.Types(), 2)
+	require.Equal(t, "people.greeted", catalog.Types()[0].Name)
+	require.Equal(t, 1, catalog.Types()[0].OldestVersion())
+	entry, err := catalog.OfPayload(reflect.TypeFor[greeted]())
+	require.NoError(t, err)
+	require.Equal(t, "Ada", entry.Key(greeted{Names: []string{"Ada"}}))
+	_, err = catalog.OfPayload(reflect.TypeFor[*greeted]())
+	require.EqualError(t, err, `envelope: unknown event type: *envelope_test.greeted is not the payload of a type in the catalog: add it to internal/events/catalog.go`)
+}
