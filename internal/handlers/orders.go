@@ -75,8 +75,9 @@ func (o *Orders) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	answer := storedAnswer{orderID: placed.ID, response: response}
+	var answer storedAnswer
 	err = o.db.InTx(r.Context(), func(ctx context.Context, tx database.Tx) error {
+		answer = storedAnswer{orderID: placed.ID, response: response}
 		if key != "" {
 			claimed, err := claimKey(ctx, tx, key, body, &answer, placed.PlacedAt)
 			if err != nil || !claimed {

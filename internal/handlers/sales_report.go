@@ -19,7 +19,11 @@ func NewSalesReport(db *database.DB) *SalesReport { return &SalesReport{db: db} 
 
 // OrderPlaced counts the order on the day it was placed.
 func (r *SalesReport) OrderPlaced(ctx context.Context, tx database.Tx, event envelope.Event[events.OrderPlaced]) error {
-	return r.enter(ctx, tx, event.Data.OrderID, event.Data.PlacedAt, event.Data.Items, 1)
+	placedAt := event.Data.PlacedAt
+	if placedAt.IsZero() { // version 1 could leave it out
+		placedAt = event.Time
+	}
+	return r.enter(ctx, tx, event.Data.OrderID, placedAt, event.Data.Items, 1)
 }
 
 // OrderCancelled takes the order out again, from the day it was placed. It

@@ -85,9 +85,9 @@ func TestUnreadableMessagesAreToldApart(t *testing.T) {
 		store := setup(t, db)
 		for _, m := range []*message.Message{
 			message.NewMessage("1", []byte("\x00junk")), message.NewMessage("1", []byte("\x00junk")),
-			message.NewMessage("2", []byte("\x00junk")), message.NewMessage("1", []byte("other")), message.NewMessage("3", nil),
+			message.NewMessage("2\x00\xff", []byte("\x00junk")), message.NewMessage("1", []byte("other")), message.NewMessage("3", nil),
 		} {
-			fail(t, store, "c", m, errors.New("malformed"))
+			fail(t, store, "c", m, errors.New("malformed: \x00\xff"))
 		}
 		_, total, err := store.List(t.Context(), deadletter.Selection{}, 10)
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -117,9 +118,9 @@ func (s *Store) add(ctx context.Context, consumer string, m *message.Message) er
 				attempts = dead_letters.attempts + excluded.attempts, last_failed_at = excluded.last_failed_at,
 				due_at = NULL, claimed_by = '', claimed_until = NULL, closed_at = NULL
 			RETURNING id`,
-			consumer, identity(event, m), failure.topic, event.ID, event.Type, event.SchemaVersion, event.PartitionKey,
-			m.UUID, string(metadata), database.Bytes(m.Payload), failure.headline(), string(chain), failure.stack(), failure.attempts,
-			failure.firstAt, now).Scan(&id)
+			consumer, storable(identity(event, m)), failure.topic, storable(event.ID), storable(event.Type), event.SchemaVersion,
+			storable(event.PartitionKey), storable(m.UUID), string(metadata), database.Bytes(m.Payload), storable(failure.headline()),
+			string(chain), storable(failure.stack()), failure.attempts, failure.firstAt, now).Scan(&id)
 	})
 	if err != nil {
 		return fmt.Errorf("deadletter: store event %q of consumer %s: %w", m.UUID, consumer, err)
@@ -141,6 +142,12 @@ func identity(event envelope.Envelope, m *message.Message) string {
 	digest.Write([]byte{0})
 	digest.Write(m.Payload)
 	return "sha256:" + hex.EncodeToString(digest.Sum(nil))
+}
+
+// storable is text as a database takes it, which must not fail here: valid UTF-8
+// without NUL. The payload, which is bytes, is stored as it is.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // asReceived drops what PoisonQueue adds to the metadata.
