@@ -40,6 +40,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -47,7 +48,7 @@ func main() {
 
 // cli is the command line. Its settings are read from the environment too.
 type cli struct {
-	Settings app.Config `embed:"" group:"Settings"`
+	Settings settings `embed:"" group:"Settings"`
 
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run the service (the default)."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
@@ -56,6 +57,10 @@ type cli struct {
 	Config  configCommand  `cmd:"" help:"Print the settings in effect, secrets masked."`
 	Version versionCommand `cmd:"" help:"Print what was built."`
 }
+
+// settings are the Config without its methods: kong would call Validate itself
+// and stop there, before the values that can't be read are reported.
+type settings app.Config
 
 // streams are where a command writes.
 type streams struct{ out, err io.Writer }
@@ -75,6 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		}
 	}()
 	var c cli
+	config := (*app.Config)(&c.Settings)
 	var values lenient
 	parser, err := kong.New(&c,
 		kong.Name("service"),
@@ -84,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		kong.KindMapper(reflect.Int, kong.MapperFunc(values.integer)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(values.duration)),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&c.Settings, streams{stdout, stderr}),
+		kong.Bind(config, streams{stdout, stderr}),
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong
@@ -94,7 +100,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintf(stderr, "service: %v\nRun `service --help` for the commands and settings.\n", err)
 		return exitUsage
 	}
-	if err := errors.Join(errors.Join(values.problems...), c.Settings.Validate()); err != nil {
+	if err := errors.Join(errors.Join(values.problems...), config.Validate()); err != nil {
 		fmt.Fprintf(stderr, "service: the settings are wrong:\n%v\n", err)
 		return exitUsage
 	}

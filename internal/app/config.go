@@ -39,7 +39,7 @@ type Config struct {
 
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"10s" help:"How long a stop waits for the requests and events in flight."`
 
-	SMTPURL  string `env:"SMTP_URL" secret:"url" help:"Mail server: smtp://user:password@host:port. Without it, mail is written to the log."`
+	SMTPURL  string `name:"smtp-url" env:"SMTP_URL" secret:"url" help:"Mail server: smtp://user:password@host:port. Without it, mail is written to the log."`
 	MailFrom string `env:"MAIL_FROM" default:"orders@example.com" help:"Sender of the mails."`
 
 	OutboxAttempts int `env:"OUTBOX_ATTEMPTS" default:"10" help:"How often an event may fail to be published, while the broker answers, before it is set aside."`
@@ -174,10 +174,25 @@ func (c Config) Settings() []Setting {
 	for i := range settings {
 		field := v.Type().Field(i)
 		value := fmt.Sprint(v.Field(i).Interface())
+		if d, ok := v.Field(i).Interface().(time.Duration); ok {
+			value = shortDuration(d)
+		}
 		if field.Tag.Get("secret") == "url" && value != "" {
 			value = database.Redact(value)
 		}
 		settings[i] = Setting{Variable: field.Tag.Get("env"), Value: value, Default: field.Tag.Get("default"), Help: field.Tag.Get("help")}
 	}
 	return settings
+}
+
+// shortDuration writes 168h, as the defaults do, where String writes 168h0m0s.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -2,8 +2,10 @@ package app
 
 import (
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/wire"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/millwright/internal/events"
 	"example.com/millwright/internal/handlers"
 	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/broker/sqlqueue"
@@ -13,6 +15,14 @@ import (
 	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/retention"
 	"example.com/millwright/internal/infra/telemetry"
+)
+
+// HandlersSet is what the service does, and what its handlers may ask for.
+var HandlersSet = wire.NewSet(
+	events.Catalog,
+	handlers.Set, provideMailConfig,
+	OpenStorage, provideDB,
+	outbox.Set, provideSource, wire.Bind(new(handlers.Publisher), new(*outbox.Publisher)),
 )
 
 // Tools is what the operator's commands work with.

@@ -5,15 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/wire"
-
 	"example.com/millwright/internal/handlers"
 	"example.com/millwright/internal/infra/broker/sqlqueue"
 	"example.com/millwright/internal/infra/database"
 )
-
-// storageSet provides the service's database.
-var storageSet = wire.NewSet(OpenStorage, provideDB)
 
 // Storage is the service's database and, where the queue has one of its own,
 // that.

@@ -8,12 +8,10 @@ import (
 
 	"github.com/google/wire"
 
-	"example.com/millwright/internal/events"
 	"example.com/millwright/internal/handlers"
 	"example.com/millwright/internal/infra/consumer"
 	"example.com/millwright/internal/infra/deadletter"
 	"example.com/millwright/internal/infra/inbox"
-	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/retention"
 	"example.com/millwright/internal/infra/telemetry"
 )
@@ -22,15 +20,10 @@ import (
 // Service.Run. The cleanup closes what was opened.
 func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, logger *slog.Logger) (*Service, func(), error) {
 	wire.Build(
-		// what the service does
-		events.Catalog,
-		handlers.Set,
-		provideMailConfig,
-		wire.Bind(new(handlers.Publisher), new(*outbox.Publisher)),
+		HandlersSet,
 		// the machinery
-		storageSet,
 		NewBroker,
-		outbox.Set, provideSource, provideOutboxConfig,
+		provideOutboxConfig,
 		inbox.Set,
 		deadletter.Set, provideDeadLetterConfig,
 		consumer.Set, provideConsumerConfig,
@@ -45,10 +38,7 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 // InitializeTools puts together what the operator's commands need.
 func InitializeTools(ctx context.Context, config Config, logger *slog.Logger) (*Tools, func(), error) {
 	wire.Build(
-		handlers.Set,
-		provideMailConfig,
-		storageSet,
-		outbox.NewStore,
+		HandlersSet,
 		deadletter.Set, provideDeadLetterConfig,
 		wire.Struct(new(Tools), "*"),
 	)

@@ -52,7 +52,7 @@ var ErrURL = errors.New("not a database URL")
 func ParseURL(raw string) (Dialect, error) {
 	scheme, rest, found := strings.Cut(raw, ":")
 	switch {
-	case found && (scheme == "postgres" || scheme == "postgresql"):
+	case found && (scheme == "postgres" || scheme == "postgresql") && strings.HasPrefix(rest, "//"):
 		if _, err := url.Parse(raw); err != nil {
 			return "", fmt.Errorf("%w: it doesn't parse as a URL", ErrURL) // err repeats the URL, password and all
 		}
@@ -133,7 +133,8 @@ func openSQLite(config Config) (*DB, error) {
 // Redact returns the URL without its password.
 func Redact(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil {
+	// Without scheme:// it isn't known where a password would be.
+	if err != nil || u.Scheme == "" || u.Scheme != string(SQLite) && !strings.Contains(raw, "://") {
 		return "(unreadable URL)"
 	}
 	if q := u.Query(); q.Has("password") {

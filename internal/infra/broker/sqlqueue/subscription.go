@@ -204,6 +204,11 @@ func (s *subscription) flush(ctx context.Context) error {
 
 // fence stops a reader whose lease went to another member.
 func (s *subscription) fence(r *reader) {
+	select {
+	case <-r.finished:
+		return // drained: it has given its lease back while this flush or balance was under way
+	default:
+	}
 	s.logger.Warn("lost the lease on a partition", "partition", r.partition)
 	s.mu.Lock()
 	if s.readers[r.partition] == r {
