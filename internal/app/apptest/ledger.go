@@ -49,7 +49,8 @@ func (l Ledger) RequireSums(t *testing.T, orders []Order) {
 	require.Zero(t, l.Number(t, `SELECT COUNT(*) FROM processed WHERE event_id NOT IN (SELECT event_id FROM outbox)`), "processed events that nobody published")
 	require.Equal(t, events, l.Number(t, `SELECT COUNT(*) FROM outbox`), "events published")
 	require.Zero(t, l.Number(t, `SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL`), "events not sent")
-	require.Zero(t, l.Number(t, `SELECT COUNT(*) FROM outbox WHERE attempts > 0`), "events that used up an attempt")
+	// One attempt may fail just before the broker answers again.
+	require.Zero(t, l.Number(t, `SELECT COUNT(*) FROM outbox WHERE attempts > 1`), "events that an outage cost attempts")
 	require.Empty(t, l.list(t, `SELECT consumer || ': ' || error FROM dead_letters`), "dead letters")
 	if l.Lag == nil {
 		require.Equal(t, events, l.Number(t, `SELECT COUNT(*) FROM queue_log`), "messages in the queue")

@@ -10,12 +10,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"example.com/millwright/internal/infra/broker/kafka/kafkatest"
 )
 
 // open opens a broker that is closed when the test ends.
-func open(t *testing.T, s *server, config Config) *Broker {
+func open(t *testing.T, s *kafkatest.Server, config Config) *Broker {
 	t.Helper()
-	b := openAt(t, s.addrs, config)
+	b := openAt(t, s.Addrs, config)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
 }
@@ -53,21 +55,21 @@ func TestNewWithoutServer(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{})
-	require.Equal(t, "kafka://"+s.addrs[0]+","+s.addrs[1]+","+s.addrs[2], b.String())
+	require.Equal(t, "kafka://"+s.Addrs[0]+","+s.Addrs[1]+","+s.Addrs[2], b.String())
 	_, err := b.Subscriber("")
 	require.EqualError(t, err, "kafka: subscriber: the group's name is empty")
 }
 
 func TestEnsureTopicsCreates(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{Partitions: 5, Replication: 2})
-	require.NoError(t, s.cluster.CreateTopic("existing", 2, nil))
+	require.NoError(t, s.Cluster.CreateTopic("existing", 2, nil))
 	require.NoError(t, b.EnsureTopics(t.Context(), "new", "existing"))
-	require.Len(t, s.cluster.PartitionInfos("new"), 5)
-	require.Len(t, s.cluster.PartitionInfos("existing"), 2)
+	require.Len(t, s.Cluster.PartitionInfos("new"), 5)
+	require.Len(t, s.Cluster.PartitionInfos("existing"), 2)
 
 	tooMany := open(t, s, Config{Replication: 9})
 	require.ErrorContains(t, tooMany.EnsureTopics(t.Context(), "copied"), "kafka: ensure topics: create topic copied: ")
@@ -75,24 +77,24 @@ func TestEnsureTopicsCreates(t *testing.T) {
 
 func TestEnsureTopicsWhereCreatingIsForbidden(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{Partitions: 5})
 	require.NoError(t, b.EnsureTopics(t.Context(), "existing"))
-	s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	s.Cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	require.NoError(t, b.EnsureTopics(t.Context(), "existing"))
 	err := b.EnsureTopics(t.Context(), "existing", "orders")
 	require.ErrorContains(t, err, "kafka: ensure topics: topic orders is missing and may not be created from here: "+
-		"run kafka-topics.sh --bootstrap-server "+s.addrs[0])
+		"run kafka-topics.sh --bootstrap-server "+s.Addrs[0])
 	require.ErrorContains(t, err, "--create --topic orders --partitions 5")
 }
 
 // TestEnsureTopicsAfterAnother: another process creates the topic in between.
 func TestEnsureTopicsAfterAnother(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{})
-	s.cluster.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
-		go func() { _ = s.cluster.CreateTopic("orders", 3, nil) }() // the cluster takes it when this request is answered
+	s.Cluster.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
+		go func() { _ = s.Cluster.CreateTopic("orders", 3, nil) }() // the cluster takes it when this request is answered
 		response := kmsg.NewPtrCreateTopicsResponse()
 		response.Version = 5
 		topic := kmsg.NewCreateTopicsResponseTopic()
@@ -101,12 +103,12 @@ func TestEnsureTopicsAfterAnother(t *testing.T) {
 		return response, nil, true
 	})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
-	require.Len(t, s.cluster.PartitionInfos("orders"), 3)
+	require.Len(t, s.Cluster.PartitionInfos("orders"), 3)
 }
 
 func TestLagOfUnknownTopic(t *testing.T) {
 	t.Parallel()
-	b := open(t, startServer(t), Config{})
+	b := open(t, kafkatest.Start(t), Config{})
 	_, err := b.Lag(t.Context(), "group", "unknown")
 	require.ErrorContains(t, err, "kafka: lag of group on unknown: ")
 }
@@ -114,13 +116,13 @@ func TestLagOfUnknownTopic(t *testing.T) {
 // TestLagAfterRetention: what was removed before the group came isn't counted.
 func TestLagAfterRetention(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{Partitions: 1})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
 	for range 5 {
 		require.NoError(t, b.Publisher().Publish("orders", keyed("id", "key", nil)))
 	}
-	require.NoError(t, s.cluster.DeleteRecords("orders", 0, 3))
+	require.NoError(t, s.Cluster.DeleteRecords("orders", 0, 3))
 	lag, err := b.Lag(t.Context(), "group", "orders")
 	require.NoError(t, err)
 	require.EqualValues(t, 2, lag)

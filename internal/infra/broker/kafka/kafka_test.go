@@ -12,6 +12,7 @@ import (
 
 	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/broker/brokertest"
+	"example.com/millwright/internal/infra/broker/kafka/kafkatest"
 )
 
 func TestMain(m *testing.M) {
@@ -36,9 +37,9 @@ func openAt(t *testing.T, brokers []string, config Config) *Broker {
 }
 
 func TestConformance(t *testing.T) {
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	brokertest.Run(t, brokertest.Harness{
-		Open:          func(t *testing.T) broker.Broker { return openAt(t, s.addrs, Config{}) },
+		Open:          func(t *testing.T) broker.Broker { return openAt(t, s.Addrs, Config{}) },
 		Outage:        s.Outage,
 		Restart:       s.Restart,
 		TooLarge:      2 << 20,

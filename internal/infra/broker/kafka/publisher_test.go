@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"example.com/millwright/internal/infra/broker"
+	"example.com/millwright/internal/infra/broker/kafka/kafkatest"
 )
 
 func keyed(uuid, key string, payload []byte) *message.Message {
@@ -22,9 +23,9 @@ func keyed(uuid, key string, payload []byte) *message.Message {
 // message that is too large is rejected, not those that travelled with it.
 func TestTooLargeForTheServer(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{})
-	require.NoError(t, s.cluster.CreateTopic("orders", 1, map[string]string{"max.message.bytes": "10000"}))
+	require.NoError(t, s.Cluster.CreateTopic("orders", 1, map[string]string{"max.message.bytes": "10000"}))
 
 	const small, rounds = 8, 20
 	for range rounds {
@@ -46,7 +47,7 @@ func TestTooLargeForTheServer(t *testing.T) {
 
 func TestTooLargeForTheClient(t *testing.T) {
 	t.Parallel()
-	b := open(t, startServer(t), Config{MaxMessageBytes: 5000})
+	b := open(t, kafkatest.Start(t), Config{MaxMessageBytes: 5000})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
 	err := b.Publisher().Publish("orders", keyed("large", "key", make([]byte, 6000)))
 	require.ErrorIs(t, err, broker.ErrRejected)
@@ -56,7 +57,7 @@ func TestTooLargeForTheClient(t *testing.T) {
 
 func TestPublishFailsSoonWithoutServer(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
 	msg := keyed("id", "key", nil)
@@ -74,7 +75,7 @@ func TestPublishFailsSoonWithoutServer(t *testing.T) {
 
 func TestPublishToUnknownTopic(t *testing.T) {
 	t.Parallel()
-	b := open(t, startServer(t, kfake.AllowAutoTopicCreation()), Config{})
+	b := open(t, kafkatest.Start(t, kfake.AllowAutoTopicCreation()), Config{})
 	err := b.Publisher().Publish("unknown", keyed("id", "key", nil))
 	require.ErrorContains(t, err, "kafka: publish to unknown: ")
 	require.NotErrorIs(t, err, broker.ErrRejected) // it may be created yet

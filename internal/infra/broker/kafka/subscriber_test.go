@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/millwright/internal/infra/broker"
+	"example.com/millwright/internal/infra/broker/kafka/kafkatest"
 )
 
 func subscribe(t *testing.T, b *Broker, group, topic string) (message.Subscriber, <-chan *message.Message) {
@@ -37,12 +38,12 @@ func receive(t *testing.T, messages <-chan *message.Message) *message.Message {
 // what comes after them in their partition.
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{Partitions: 1})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
 	config := clientConfig()
 	config.Producer.Return.Successes = true
-	producer, err := sarama.NewSyncProducer(s.addrs, config)
+	producer, err := sarama.NewSyncProducer(s.Addrs, config)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, producer.Close()) }()
 	for _, record := range []*sarama.ProducerMessage{
@@ -73,7 +74,7 @@ func TestForeignRecords(t *testing.T) {
 // not keep the others from getting their partitions.
 func TestNackLetsTheGroupRebalance(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	first, second := open(t, s, Config{Partitions: 2}), open(t, s, Config{Partitions: 2})
 	require.NoError(t, first.EnsureTopics(t.Context(), "orders"))
 	for _, key := range []string{"a", "b", "c", "d", "e", "f"} { // some in each partition
@@ -95,7 +96,7 @@ func TestNackLetsTheGroupRebalance(t *testing.T) {
 // TestCloseWithoutServer: an outage doesn't keep a service from stopping.
 func TestCloseWithoutServer(t *testing.T) {
 	t.Parallel()
-	s := startServer(t)
+	s := kafkatest.Start(t)
 	b := open(t, s, Config{})
 	require.NoError(t, b.EnsureTopics(t.Context(), "orders"))
 	require.NoError(t, b.Publisher().Publish("orders", keyed("id", "key", nil)))

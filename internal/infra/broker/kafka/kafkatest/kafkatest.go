@@ -1,9 +1,12 @@
-package kafka
+// Package kafkatest runs a Kafka in the test's own process (franz-go's kfake)
+// that can be cut off and restarted.
+package kafkatest
 
 import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,58 +14,61 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// server is a kfake cluster of three brokers that can be cut off, stopped and
-// started again.
-type server struct {
+// Server is a cluster of three brokers.
+type Server struct {
+	// Addrs are where its brokers listen, as host:port.
+	Addrs []string
+
+	// Cluster is the kfake itself.
+	Cluster *kfake.Cluster
+
 	options []kfake.Opt
 	line    line
-
-	cluster *kfake.Cluster
-	addrs   []string
 }
 
-func startServer(t *testing.T, options ...kfake.Opt) *server {
+// Start starts a cluster that is stopped when the test ends.
+func Start(t *testing.T, options ...kfake.Opt) *Server {
 	t.Helper()
-	s := &server{}
+	s := &Server{}
 	s.options = append([]kfake.Opt{
 		kfake.NumBrokers(3),
 		kfake.ListenFn(s.line.listen),
 		kfake.DataDir(t.TempDir()),
 	}, options...)
 	s.start(t)
-	s.addrs = s.cluster.ListenAddrs()
-	t.Cleanup(func() { s.cluster.Close() })
+	s.Addrs = s.Cluster.ListenAddrs()
+	t.Cleanup(func() { s.Cluster.Close() })
 	return s
 }
 
-func (s *server) start(t *testing.T, options ...kfake.Opt) {
+func (s *Server) start(t *testing.T, options ...kfake.Opt) {
 	t.Helper()
 	cluster, err := kfake.NewCluster(append(s.options, options...)...)
 	require.NoError(t, err)
-	s.cluster = cluster
+	s.Cluster = cluster
 }
 
 // Outage cuts all connections and refuses new ones.
-func (s *server) Outage(*testing.T) (end func()) {
+func (s *Server) Outage(*testing.T) (end func()) {
 	s.line.cut()
 	return s.line.mend
 }
 
 // Restart stops the cluster and starts it at the same addresses with the data
 // it has written.
-func (s *server) Restart(t *testing.T) {
+func (s *Server) Restart(t *testing.T) {
 	t.Helper()
 	var ports []int
-	for _, addr := range s.addrs {
+	for _, addr := range s.Addrs {
 		_, port, err := net.SplitHostPort(addr)
 		require.NoError(t, err)
 		n, err := strconv.Atoi(port)
 		require.NoError(t, err)
 		ports = append(ports, n)
 	}
-	s.cluster.Close()
+	s.Cluster.Close()
 	s.start(t, kfake.Ports(ports...))
-	require.Equal(t, s.addrs, s.cluster.ListenAddrs(), fmt.Sprint(ports))
+	require.Equal(t, s.Addrs, s.Cluster.ListenAddrs(), fmt.Sprint(ports))
 }
 
 // line is the wire between clients and servers.
@@ -121,3 +127,6 @@ func (c *cuttable) Accept() (net.Conn, error) {
 		_ = conn.Close()
 	}
 }
+
+// URL is the cluster as a setting names it.
+func (s *Server) URL() string { return "kafka://" + strings.Join(s.Addrs, ",") }
