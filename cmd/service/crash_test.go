@@ -42,7 +42,7 @@ func crash(t *testing.T, b *bundle, kills, atWork int) {
 	random := newRandom(t)
 	var current atomic.Pointer[process]
 	current.Store(b.serve())
-	load := apptest.Start(t, func() string { return current.Load().url() }, 4, 30*time.Millisecond)
+	load := apptest.Start(t, func() string { return current.Load().url() }, 8, 5*time.Millisecond)
 	ledger := b.ledger()
 	for kill := range kills {
 		working := kill%atWork == 0

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -43,6 +44,10 @@ type DB struct {
 	read    *sql.DB // the same as write on PostgreSQL
 	where   string  // for people: no password in it
 	wakeups wakeups
+	once    struct {
+		sync.Mutex
+		done map[string]bool
+	}
 }
 
 // ErrURL is returned for a database URL that can't be understood.
@@ -153,6 +158,24 @@ func (db *DB) String() string { return db.where }
 // Pool is the writing pool, for libraries that want a *sql.DB (migrations) and
 // for tests.
 func (db *DB) Pool() *sql.DB { return db.write }
+
+// Once runs f unless a function has succeeded under that name since the database
+// was opened.
+func (db *DB) Once(name string, f func() error) error {
+	db.once.Lock()
+	defer db.once.Unlock()
+	if db.once.done[name] {
+		return nil
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	if db.once.done == nil {
+		db.once.done = map[string]bool{}
+	}
+	db.once.done[name] = true
+	return nil
+}
 
 // Ping checks that the database answers.
 func (db *DB) Ping(ctx context.Context) error {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,9 +76,8 @@ type Broker struct {
 	config Config
 	logger *slog.Logger
 
-	heads     heads
-	takenOver sync.Once
-	closed    atomic.Bool
+	heads  heads
+	closed atomic.Bool
 }
 
 var (

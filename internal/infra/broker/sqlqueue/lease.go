@@ -57,13 +57,13 @@ func (s *subscription) balance(ctx context.Context) error {
 }
 
 // takeOver frees all leases on SQLite, where there is one process: whoever held
-// one when this process starts to read is gone.
-func (b *Broker) takeOver(ctx context.Context) (err error) {
+// one when this process opened the database is gone.
+func (b *Broker) takeOver(ctx context.Context) error {
 	if b.db.Dialect() != database.SQLite {
 		return nil
 	}
-	b.takenOver.Do(func() {
-		err = b.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
+	return b.db.Once("sqlqueue: take over", func() error {
+		return b.db.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx database.Tx) error {
 			if _, err := tx.ExecContext(ctx, `UPDATE queue_cursors SET owner = '', lease_until = NULL`); err != nil {
 				return err
 			}
@@ -71,7 +71,6 @@ func (b *Broker) takeOver(ctx context.Context) (err error) {
 			return err
 		})
 	})
-	return err
 }
 
 // share says that this member is alive and how many partitions are its fair
