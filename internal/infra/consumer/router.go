@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,15 +37,9 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	if c.RetryPause <= 0 {
-		c.RetryPause = 100 * time.Millisecond
-	}
-	if c.MaxRetryPause <= 0 {
-		c.MaxRetryPause = 5 * time.Second
-	}
-	if c.ShutdownTimeout <= 0 {
-		c.ShutdownTimeout = 10 * time.Second
-	}
+	c.RetryPause = cmp.Or(c.RetryPause, 100*time.Millisecond)
+	c.MaxRetryPause = cmp.Or(c.MaxRetryPause, 5*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 10*time.Second)
 }
 
 // Router runs the consumers: each on its topics and on the dead letters that are

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -78,9 +79,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	if config.MaxConns == 0 {
-		config.MaxConns = 20
-	}
+	config.MaxConns = cmp.Or(config.MaxConns, 20)
 	var db *DB
 	if dialect == Postgres {
 		db, err = openPostgres(config)

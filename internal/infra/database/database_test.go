@@ -205,8 +205,8 @@ func TestMigrations(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		files := fstest.MapFS{}
 		for _, dialect := range []string{"postgres", "sqlite"} {
-			files[dialect+"/00001_a.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE a (id integer);\n-- +goose Down\nDROP TABLE a;\n")}
-			files[dialect+"/00002_b.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE b (id integer);\n-- +goose Down\nDROP TABLE b;\n")}
+			files["migrations/"+dialect+"/00001_a.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE a (id integer);\n-- +goose Down\nDROP TABLE a;\n")}
+			files["migrations/"+dialect+"/00002_b.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE b (id integer);\n-- +goose Down\nDROP TABLE b;\n")}
 		}
 		own := database.Migrations{Name: "own", Files: files}
 		err := db.CheckSchema(t.Context(), database.InfraMigrations(), own)

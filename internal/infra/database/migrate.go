@@ -19,19 +19,15 @@ var infraMigrations embed.FS
 type Migrations struct {
 	// Name is the sequence's name; its versions are kept in migrations_<Name>.
 	Name string
-	// Files holds a folder for each dialect, "postgres" and "sqlite", with goose
-	// migrations (00001_name.sql).
+	// Files holds goose migrations (00001_name.sql) in migrations/postgres and
+	// migrations/sqlite.
 	Files fs.FS
 }
 
 // InfraMigrations makes the machinery's own tables: outbox, processed,
 // dead_letters.
 func InfraMigrations() Migrations {
-	files, err := fs.Sub(infraMigrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is embedded above
-	}
-	return Migrations{Name: "infra", Files: files}
+	return Migrations{Name: "infra", Files: infraMigrations}
 }
 
 // ErrSchemaOutdated is returned by CheckSchema when migrations have not been
@@ -100,7 +96,7 @@ func (db *DB) hasTable(ctx context.Context, name string) (bool, error) {
 }
 
 func (db *DB) provider(m Migrations) (*goose.Provider, error) {
-	files, err := fs.Sub(m.Files, string(db.dialect))
+	files, err := fs.Sub(m.Files, "migrations/"+string(db.dialect))
 	if err != nil {
 		return nil, fmt.Errorf("database: migrations %s: %w", m.Name, err)
 	}

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,18 +51,10 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	if c.Poll <= 0 {
-		c.Poll = time.Second
-	}
-	if c.Batch <= 0 {
-		c.Batch = 64
-	}
-	if c.Lease <= 0 {
-		c.Lease = 10 * time.Second
-	}
-	if c.CloseTimeout <= 0 {
-		c.CloseTimeout = 10 * time.Second
-	}
+	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.Batch = cmp.Or(c.Batch, 64)
+	c.Lease = cmp.Or(c.Lease, 10*time.Second)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
 }
 
 // Store holds the dead letters. It is safe for concurrent use.

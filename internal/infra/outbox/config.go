@@ -1,6 +1,9 @@
 package outbox
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Config tunes the Forwarder.
 type Config struct {
@@ -21,15 +24,9 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Batch, 500)
-	setDefault(&c.Lanes, 64)
-	setDefault(&c.Poll, time.Second)
-	setDefault(&c.Attempts, 10)
-	setDefault(&c.RetryPause, time.Second)
-}
-
-func setDefault[T int | time.Duration](value *T, to T) {
-	if *value <= 0 {
-		*value = to
-	}
+	c.Batch = cmp.Or(c.Batch, 500)
+	c.Lanes = cmp.Or(c.Lanes, 64)
+	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.Attempts = cmp.Or(c.Attempts, 10)
+	c.RetryPause = cmp.Or(c.RetryPause, time.Second)
 }

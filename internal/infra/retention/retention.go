@@ -2,6 +2,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,12 +44,8 @@ type Runner struct {
 
 // NewRunner returns a runner of the jobs. All problems are reported at once.
 func NewRunner(db *database.DB, jobs []Job, config Config, logger *slog.Logger) (*Runner, error) {
-	if config.Every <= 0 {
-		config.Every = 10 * time.Minute
-	}
-	if config.Batch <= 0 {
-		config.Batch = 1000
-	}
+	config.Every = cmp.Or(config.Every, 10*time.Minute)
+	config.Batch = cmp.Or(config.Batch, 1000)
 	var problems []error
 	names := map[string]bool{}
 	for _, job := range jobs {

@@ -1,12 +1,12 @@
 package sqlqueue
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -24,11 +24,7 @@ var migrations embed.FS
 // Migrations makes the queue's tables. They are a sequence of their own because
 // the queue may be in another database than the service's tables.
 func Migrations() database.Migrations {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is embedded above
-	}
-	return database.Migrations{Name: "queue", Files: files}
+	return database.Migrations{Name: "queue", Files: migrations}
 }
 
 // signal wakes the readers.
@@ -56,18 +52,12 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Partitions, 16)
-	setDefault(&c.Window, 100)
-	setDefault(&c.Lease, 6*time.Second)
-	setDefault(&c.Poll, time.Second)
-	setDefault(&c.RetryPause, 100*time.Millisecond)
-	setDefault(&c.CloseTimeout, 10*time.Second)
-}
-
-func setDefault[T int | time.Duration](value *T, to T) {
-	if *value <= 0 {
-		*value = to
-	}
+	c.Partitions = cmp.Or(c.Partitions, 16)
+	c.Window = cmp.Or(c.Window, 100)
+	c.Lease = cmp.Or(c.Lease, 6*time.Second)
+	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.RetryPause = cmp.Or(c.RetryPause, 100*time.Millisecond)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
 }
 
 // Broker is a queue in a database that may be another than the service's.
