@@ -3,8 +3,10 @@ package handlers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 
 	"example.com/millwright/internal/infra/database"
 )
@@ -34,10 +36,21 @@ func NewAPI(orders *Orders, stock *Stock, report *SalesReport, logger *slog.Logg
 // anything.
 func (a *API) handle(pattern string, handler func(http.ResponseWriter, *http.Request) error) {
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if err := handler(w, r); err != nil {
+		if err := call(handler, w, r); err != nil {
 			a.fail(w, r, err)
 		}
 	})
+}
+
+// call makes an error of a panic, so that it is answered and logged like any
+// other.
+func call(handler func(http.ResponseWriter, *http.Request) error, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return handler(w, r)
 }
 
 // ServeHTTP implements http.Handler.

@@ -63,6 +63,18 @@ func TestErrorsOfTheServiceItself(t *testing.T) {
 
 // A database that goes away in the middle is 503, also for the requests that
 // find a dead connection in the pool.
+func TestPanicIsAnsweredAndLogged(t *testing.T) {
+	t.Parallel()
+	b := newBundle(nil, nil)
+	b.api.handle("GET /panic", func(http.ResponseWriter, *http.Request) error { panic("on the streets") })
+	w := b.do("GET", "/panic", "")
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+	require.Contains(t, w.Body.String(), "the service failed; its log says why")
+	require.NotContains(t, w.Body.String(), "streets")
+	require.Contains(t, b.log.String(), "panic: on the streets")
+	require.Contains(t, b.log.String(), "api_test.go")
+}
+
 func TestPostgresGone(t *testing.T) {
 	t.Parallel()
 	target, err := url.Parse(databasetest.PostgresURL(t))
