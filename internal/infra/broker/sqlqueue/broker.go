@@ -46,6 +46,10 @@ type Config struct {
 	// RetryPause is the pause before a nacked message is delivered again; it
 	// doubles each time, up to 5s. Defaults to 100ms.
 	RetryPause time.Duration
+	// Reads is how many partitions are read at the same time, by all consumers
+	// together: if the queue is slow or locked, the other connections of the pool
+	// stay free for others. Defaults to 4.
+	Reads int
 	// CloseTimeout is how long a subscriber that closes waits for the messages
 	// in flight. Defaults to 10s.
 	CloseTimeout time.Duration
@@ -57,6 +61,7 @@ func (c *Config) setDefaults() {
 	c.Lease = cmp.Or(c.Lease, 6*time.Second)
 	c.Poll = cmp.Or(c.Poll, time.Second)
 	c.RetryPause = cmp.Or(c.RetryPause, 100*time.Millisecond)
+	c.Reads = cmp.Or(c.Reads, 4)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
 }
 
@@ -67,6 +72,7 @@ type Broker struct {
 	logger *slog.Logger
 
 	heads  heads
+	reads  chan struct{} // a place for each read under way
 	closed atomic.Bool
 }
 
@@ -80,7 +86,7 @@ var (
 // the Broker.
 func New(db *database.DB, config Config, logger *slog.Logger) *Broker {
 	config.setDefaults()
-	return &Broker{db: db, config: config, logger: logger.With("component", "sqlqueue")}
+	return &Broker{db: db, config: config, logger: logger.With("component", "sqlqueue"), reads: make(chan struct{}, config.Reads)}
 }
 
 // Local is a queue in the service's own database, where events move from the

@@ -165,6 +165,12 @@ func (r *reader) read(ctx context.Context) ([]*entry, error) {
 	r.mu.Lock()
 	from, most := r.next, r.sub.broker.config.Window-len(r.open)
 	r.mu.Unlock()
+	select {
+	case r.sub.broker.reads <- struct{}{}:
+		defer func() { <-r.sub.broker.reads }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	rows, err := r.sub.broker.db.QueryContext(ctx, `
 		SELECT "offset", message_id, partition_key, metadata, payload FROM queue_log
 		WHERE topic = $1 AND partition = $2 AND "offset" >= $3 ORDER BY "offset" LIMIT $4`,
