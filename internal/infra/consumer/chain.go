@@ -23,18 +23,19 @@ func (r *Router) chain(c Consumer, topic string) ([]message.HandlerMiddleware, e
 	if err != nil {
 		return nil, err
 	}
-	transaction := r.inbox.Transaction
+	inbox := r.inbox.Transaction(c.name, c.concurrency, c.alone)
 	if c.effect {
-		transaction = r.inbox.Effect
+		inbox = r.inbox.Effect(c.name, c.concurrency)
 	}
 	return []message.HandlerMiddleware{
-		r.detach,                           // a closing subscriber must not interrupt work that may still finish in time
-		deadLetter,                         // outside the retries: only what is given up on becomes a dead letter
-		r.retry(c),                         // outside the transaction: every attempt gets a new one
-		deadletter.Attempts,                // inside the retries: counts each of them
-		middleware.Recoverer,               // a panic is an error like any other
-		r.decode(c),                        // before the transaction: what can't be read must not cost one
-		transaction(c.name, c.concurrency), // the processed row, the handler's work and its events, or none
+		r.detach,             // a closing subscriber must not interrupt work that may still finish in time
+		deadLetter,           // outside the retries: only what is given up on becomes a dead letter
+		r.retry(c),           // outside the transaction: every attempt gets a new one
+		retryAlone,           // what has failed once doesn't make others wait again
+		deadletter.Attempts,  // inside the retries: counts each of them
+		middleware.Recoverer, // a panic is an error like any other
+		r.decode(c),          // before the transaction: what can't be read must not cost one
+		inbox,                // the processed row, the handler's work and its events, or none
 		// The handler itself, with its timeout, in Consumer.handle: waiting for a
 		// transaction doesn't count as the handler's time.
 	}, nil
@@ -78,6 +79,16 @@ func (r *Router) retry(c Consumer) message.HandlerMiddleware {
 	}
 }
 
+// retryAlone keeps a message that has failed out of the others' transactions.
+func retryAlone(next message.HandlerFunc) message.HandlerFunc {
+	return func(m *message.Message) ([]*message.Message, error) {
+		if deadletter.Failures(m.Context()) > 0 {
+			m.SetContext(inbox.Alone(m.Context()))
+		}
+		return next(m)
+	}
+}
+
 // firstLine is enough of an error for a log: a panic's text has its stack.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
@@ -117,7 +128,14 @@ func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 }
 
 // ErrTimeout means that a handler did not return in time.
-var ErrTimeout = errors.New("handler timed out")
+var ErrTimeout error = timeout{}
+
+type timeout struct{}
+
+func (timeout) Error() string { return "handler timed out" }
+
+// Timeout implements the convention of net.Error and context.DeadlineExceeded.
+func (timeout) Timeout() bool { return true }
 
 // abandonAfter is how long a handler whose time is over may take to notice.
 const abandonAfter = time.Second

@@ -28,6 +28,7 @@ type Consumer struct {
 	retries     int
 	timeout     time.Duration
 	concurrency int
+	alone       bool
 	problems    []error
 }
 
@@ -113,10 +114,12 @@ func Timeout(d time.Duration) Option {
 	}
 }
 
-// Concurrency sets how many events of different keys one instance handles at a
-// time. For On each takes a database connection. Defaults to DefaultConcurrency,
-// for OnEffect to DefaultEffectConcurrency; on SQLite, which has one writer, On
-// is always 1.
+// Concurrency bounds how much one instance does at a time: for On how many
+// transactions, each of which handles a group of events of different keys, for
+// OnEffect how many events. Defaults to DefaultConcurrency and
+// DefaultEffectConcurrency. Transactions are fewer where the pool's connections
+// must do for many consumers, or where they would only wait for each other's
+// locks; on SQLite, which has one writer, there is one.
 func Concurrency(n int) Option {
 	return func(c *Consumer) {
 		if n < 1 {
@@ -125,6 +128,12 @@ func Concurrency(n int) Option {
 		c.concurrency = n
 	}
 }
+
+// Alone gives every event a transaction of its own. By default the events that
+// wait at the same time share one, which is many times faster; a handler must
+// not share if it changes the transaction itself (SET LOCAL, LOCK TABLE), or if
+// it takes so long that others should not wait for its commit.
+func Alone() Option { return func(c *Consumer) { c.alone = true } }
 
 // Name is the consumer's name.
 func (c Consumer) Name() string { return c.name }

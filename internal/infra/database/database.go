@@ -4,18 +4,18 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the "pgx" driver
 	_ "modernc.org/sqlite"             // registers the "sqlite" driver
 )
@@ -41,6 +41,7 @@ type Config struct {
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	dialect Dialect
+	conns   int
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	where   string  // for people: no password in it
@@ -103,7 +104,7 @@ func openPostgres(config Config) (*DB, error) {
 	pool.SetMaxOpenConns(config.MaxConns)
 	pool.SetMaxIdleConns(config.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	return &DB{dialect: Postgres, write: pool, read: pool, where: Redact(config.URL)}, nil
+	return &DB{dialect: Postgres, conns: config.MaxConns, write: pool, read: pool, where: Redact(config.URL)}, nil
 }
 
 func openSQLite(config Config) (*DB, error) {
@@ -131,7 +132,7 @@ func openSQLite(config Config) (*DB, error) {
 		return nil, errors.Join(err, write.Close())
 	}
 	// The writer goes first: it is the one that makes the file.
-	return &DB{dialect: SQLite, write: write, read: read, where: file}, nil
+	return &DB{dialect: SQLite, conns: 1, write: write, read: read, where: file}, nil
 }
 
 // Redact returns the URL without its password.
@@ -150,6 +151,9 @@ func Redact(raw string) string {
 
 // Dialect says which database this is.
 func (db *DB) Dialect() Dialect { return db.dialect }
+
+// Writers is how many transactions can be open at a time: on SQLite one.
+func (db *DB) Writers() int { return db.conns }
 
 // String says where the data is, without secrets.
 func (db *DB) String() string { return db.where }
@@ -218,102 +222,61 @@ const maxTries = 5
 // An error from the commit itself is returned as it is: the outcome is then
 // unknown to the caller unless [IsUnavailable] says otherwise.
 func (db *DB) InTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
-	attempt := func() (struct{}, error) {
-		err := db.inTx(ctx, f)
-		if err != nil && !IsConflict(err) {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
+	err := db.inTx(ctx, f)
+	if err == nil || !mayRunAgain(err) {
+		return err
 	}
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 5*time.Millisecond, 200*time.Millisecond
-	_, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(pause), backoff.WithMaxTries(maxTries))
-	var permanent *backoff.PermanentError
-	if errors.As(err, &permanent) {
-		return permanent.Unwrap()
+	for range maxTries - 1 {
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(pause.NextBackOff()):
+		}
+		if err = db.inTx(ctx, f); err == nil || !mayRunAgain(err) {
+			return err
+		}
 	}
 	return err
 }
 
-func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
-	sqlTx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("database: begin: %w", err)
+// mayRunAgain reports whether a transaction that failed with err was rolled back
+// for a reason that may be gone.
+func mayRunAgain(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false // somebody's time was over
 	}
-	committed := false
-	defer func() {
-		if !committed {
-			_ = sqlTx.Rollback() // the first error matters; a failed rollback ends the connection
-		}
-	}()
-	own := &tx{Tx: sqlTx}
-	if err := f(ctx, own); err != nil {
+	return IsConflict(err) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err) // a pooled connection had died
+}
+
+func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
+	t, err := db.begin(ctx)
+	if err != nil {
 		return err
 	}
-	if err := sqlTx.Commit(); err != nil {
+	committed := false
+	h := &handle{t: t}
+	defer func() {
+		h.end()
+		var broken error
+		if !committed {
+			broken = t.rollback(ctx) // the first error matters
+		}
+		_ = t.close(broken)
+	}()
+	if err := f(ctx, h); err != nil {
+		if t.failed != nil && !errors.Is(err, t.failed) {
+			err = errors.Join(err, t.failed) // the cause of what f has seen
+		}
+		return err
+	}
+	if err := t.commit(ctx, h); err != nil {
 		return fmt.Errorf("database: commit: %w", err)
 	}
 	committed = true
-	for _, hook := range own.onCommit {
+	for _, hook := range t.onCommit {
 		hook()
 	}
 	return nil
-}
-
-// Values is the VALUES list of an INSERT of many rows: ($1,$2),($3,$4)…
-func Values(rows, columns int) string {
-	var b strings.Builder
-	b.Grow(rows * columns * 6)
-	for i := range rows * columns {
-		switch {
-		case i == 0:
-			b.WriteByte('(')
-		case i%columns == 0:
-			b.WriteString("),(")
-		default:
-			b.WriteByte(',')
-		}
-		b.WriteByte('$')
-		b.WriteString(strconv.Itoa(i + 1))
-	}
-	b.WriteByte(')')
-	return b.String()
-}
-
-// maxInsert is how many rows Insert writes with one statement. SQLite's time to
-// parse one grows with the square of its parameters.
-const maxInsert = 64
-
-// Insert writes many rows: insert is "INSERT INTO t (a, b)", values holds the
-// columns of all rows one after another. Few different statements are used, so
-// that the driver's cache of prepared ones serves them.
-func Insert(ctx context.Context, tx Tx, insert string, columns int, values []any) error {
-	for n := maxInsert; len(values) > 0; {
-		for n*columns > len(values) {
-			n /= 2
-		}
-		if _, err := tx.ExecContext(ctx, insert+" VALUES "+Values(n, columns), values[:n*columns]...); err != nil {
-			return err
-		}
-		values = values[n*columns:]
-	}
-	return nil
-}
-
-// AnyOf is the condition that an integer column has one of the values, and the
-// one parameter, number param, that it takes.
-func (db *DB) AnyOf(column string, param int, values []int64) (condition string, arg any) {
-	if db.dialect == Postgres {
-		return fmt.Sprintf("%s = ANY($%d)", column, param), values
-	}
-	list, _ := json.Marshal(values) // integers always marshal
-	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", column, param), string(list)
-}
-
-// Bytes is b as a parameter for a column that is NOT NULL: empty, never NULL.
-func Bytes(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }

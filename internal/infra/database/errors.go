@@ -17,9 +17,10 @@ const (
 	pgSerializationFailure = "40001"
 	pgDeadlockDetected     = "40P01"
 	pgLockNotAvailable     = "55P03"
-	pgClassConnection      = "08" // connection exceptions
-	pgClassResources       = "53" // too many connections, disk full
-	pgClassIntervention    = "57" // shutdown, cancelled
+	pgQueryCanceled        = "57014" // statement_timeout, for one
+	pgClassConnection      = "08"    // connection exceptions
+	pgClassResources       = "53"    // too many connections, disk full
+	pgClassIntervention    = "57"    // shutdown
 )
 
 // IsConflict reports whether the database broke a transaction off because of
@@ -51,7 +52,7 @@ func IsUniqueViolation(err error) bool {
 func IsUnavailable(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		class := pg.Code[:min(2, len(pg.Code))]
-		return class == pgClassConnection || class == pgClassResources || class == pgClassIntervention
+		return pg.Code != pgQueryCanceled && (class == pgClassConnection || class == pgClassResources || class == pgClassIntervention)
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true

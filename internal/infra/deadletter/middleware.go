@@ -55,6 +55,15 @@ func Attempts(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
+// Failures is how many attempts at the message in ctx have failed so far, as
+// noted by Attempts.
+func Failures(ctx context.Context) int {
+	if f, ok := ctx.Value(failureKey{}).(*failure); ok {
+		return f.attempts
+	}
+	return 0
+}
+
 // failureFrom reads what Attempts noted; for a message that came another way,
 // what PoisonQueue wrote.
 func failureFrom(m *message.Message) failure {

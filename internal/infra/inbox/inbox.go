@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -29,11 +30,14 @@ import (
 type Inbox struct {
 	db     *database.DB
 	logger *slog.Logger
+
+	mu        sync.Mutex
+	consumers map[string]*groups
 }
 
 // New returns the inbox of the service whose tables are in db.
 func New(db *database.DB, logger *slog.Logger) *Inbox {
-	return &Inbox{db: db, logger: logger}
+	return &Inbox{db: db, logger: logger, consumers: map[string]*groups{}}
 }
 
 // ErrUnavailable marks a failure to reach the database. It says nothing about
@@ -60,48 +64,63 @@ var errNoEnvelope = errors.New("inbox: no event in the context: the envelope mid
 
 // Transaction returns middleware that runs the rest of the chain in a database
 // transaction ([Tx]) together with the record that the consumer handled the
-// event. At most limit of them run at a time, which keeps connections free for
-// others.
+// event.
 //
-// An error from the chain rolls back and is returned. A transaction broken off
-// by another one is run again (see database.DB.InTx).
+// Messages that wait at the same time share a transaction: their records are
+// written at once, their handlers run one after another, and one commit covers
+// them all. At most concurrency groups run at a time, fewer if the pool is small
+// for the number of consumers or if their transactions conflict. Nobody notices
+// the company: an error from the chain undoes what that message did and is
+// returned for that message only, if need be by rolling back and running the
+// others again. With alone, every message gets a transaction of its own.
 //
-// This is where a group commit goes: messages that wait for a transaction here
-// can share one.
-func (i *Inbox) Transaction(consumer string, limit int) message.HandlerMiddleware {
-	if i.db.Dialect() == database.SQLite {
-		limit = 1 // there is one writer
-	}
-	slots := newSlots(limit)
+// What the chain does in the transaction may thus be done several times before
+// it is committed once.
+func (i *Inbox) Transaction(consumer string, concurrency int, alone bool) message.HandlerMiddleware {
+	g := i.groups(consumer, concurrency, alone)
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(m *message.Message) ([]*message.Message, error) {
-			outer := m.Context()
-			event, ok := envelope.FromContext(outer)
+			event, ok := envelope.FromContext(m.Context())
 			if !ok {
 				return nil, errNoEnvelope
 			}
-			if err := slots.take(outer); err != nil {
-				return nil, err
-			}
-			defer slots.free()
-			defer m.SetContext(outer) // a retry must not see a finished transaction
-			err := i.db.InTx(outer, func(ctx context.Context, tx database.Tx) error {
-				fresh, err := record(ctx, tx, consumer, event)
-				if err != nil {
-					return err
-				}
-				if !fresh {
-					i.logDuplicate(ctx, consumer, event)
-					return nil
-				}
-				m.SetContext(context.WithValue(ctx, txKey{}, tx))
-				_, err = next(m)
-				return err
-			})
-			return nil, unavailable(err)
+			return nil, g.submit(&member{message: m, event: event, next: next, alone: isAlone(m.Context()), done: make(chan struct{})})
 		}
 	}
 }
+
+// groups returns the consumer's groups: all its routes share them.
+func (i *Inbox) groups(consumer string, concurrency int, alone bool) *groups {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if g := i.consumers[consumer]; g != nil {
+		return g
+	}
+	size := maxGroup
+	if alone {
+		size = 1
+	}
+	g := &groups{db: i.db, logger: i.logger, consumer: consumer, pace: newPace(func() int { return min(concurrency, i.share()) }, size)}
+	i.consumers[consumer] = g
+	return g
+}
+
+// share is how many transactions a consumer may have open: three quarters of the
+// pool are shared out, so that one consumer's slow handlers never wait for
+// another's and the API keeps its connections.
+func (i *Inbox) share() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return max(1, i.db.Writers()*3/4/max(1, len(i.consumers)))
+}
+
+type aloneKey struct{}
+
+// Alone returns a context whose message gets a transaction of its own: one that
+// has failed before shall not make others wait again.
+func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, aloneKey{}, true) }
+
+func isAlone(ctx context.Context) bool { return ctx.Value(aloneKey{}) != nil }
 
 // Effect returns middleware for work outside the database: the rest of the chain
 // runs without a transaction, and the event is recorded once it has succeeded.
@@ -133,28 +152,22 @@ func (i *Inbox) Effect(consumer string, limit int) message.HandlerMiddleware {
 			}
 			// The work is done: even a shutdown must not keep it from being recorded.
 			err = i.db.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx database.Tx) error {
-				_, err := record(ctx, tx, consumer, event)
-				return err
+				return record(ctx, tx, consumer, event)
 			})
 			return nil, unavailable(err)
 		}
 	}
 }
 
-// record writes the processed row. It is false if the row was there. Two
-// deliveries at the same time wait for each other here.
-func record(ctx context.Context, tx database.Tx, consumer string, event envelope.Header) (fresh bool, err error) {
-	result, err := tx.ExecContext(ctx, `
+// record writes the processed row, unless it is there.
+func record(ctx context.Context, tx database.Tx, consumer string, event envelope.Header) error {
+	_, err := database.Queued(tx).ExecContext(ctx, `
 		INSERT INTO processed (consumer, event_id, source, processed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 		consumer, event.ID, event.Source, time.Now())
 	if err != nil {
-		return false, fmt.Errorf("inbox: record event: %w", err)
+		return fmt.Errorf("inbox: record event: %w", err)
 	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("inbox: record event: %w", err)
-	}
-	return n == 1, nil
+	return nil
 }
 
 func (i *Inbox) processed(ctx context.Context, consumer string, event envelope.Header) (done bool, err error) {

@@ -37,7 +37,11 @@ func both(t *testing.T, f func(t *testing.T, db *database.DB, wrap func(consumer
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		in := inbox.New(db, slog.New(slog.DiscardHandler))
-		t.Run("transaction", func(t *testing.T) { f(t, db, in.Transaction) })
+		t.Run("transaction", func(t *testing.T) {
+			f(t, db, func(consumer string, limit int) message.HandlerMiddleware {
+				return in.Transaction(consumer, limit, true)
+			})
+		})
 		_, err := db.ExecContext(t.Context(), `DELETE FROM processed`)
 		require.NoError(t, err)
 		t.Run("effect", func(t *testing.T) { f(t, db, in.Effect) })
@@ -80,7 +84,7 @@ func TestConcurrentDuplicates(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		var calls atomic.Int32
-		h := inbox.New(db, slog.New(slog.DiscardHandler)).Transaction("c", 8)(func(m *message.Message) ([]*message.Message, error) {
+		h := inbox.New(db, slog.New(slog.DiscardHandler)).Transaction("c", 8, false)(func(m *message.Message) ([]*message.Message, error) {
 			calls.Add(1)
 			_, ok := inbox.Tx(m.Context())
 			require.True(t, ok)
@@ -136,7 +140,7 @@ func TestDatabaseAwayIsNotTheEventsFault(t *testing.T) {
 		}
 		return nil, err
 	}
-	_, err := in.Transaction("c", 1)(kill)(delivery(t.Context(), "1"))
+	_, err := in.Transaction("c", 1, false)(kill)(delivery(t.Context(), "1"))
 	require.ErrorIs(t, err, inbox.ErrUnavailable)
 
 	// An error of the effect itself stays what it is, whatever it looks like.
