@@ -80,18 +80,35 @@ type Abilities struct {
 	Replayable bool `json:"replayable"`
 }
 
-// TxPublisher is implemented by a broker whose messages can be published in
-// the service's own database transaction. The Forwarder then moves rows instead
-// of publishing, marking and hoping in between.
+// TxPublisher is implemented by a broker in the service's own database. The
+// Forwarder then lets it move rows, whose payloads never leave the database,
+// instead of publishing, marking and hoping in between.
 type TxPublisher interface {
-	// PublishTx writes the messages in tx: they exist once tx has committed.
-	PublishTx(ctx context.Context, tx database.Tx, topic string, messages ...*message.Message) error
+	// PublishTx appends rows to the topic in tx: they are published once tx has
+	// committed. It need not wait for the database. An unknown topic is
+	// ErrRejected, found before anything is written.
+	PublishTx(ctx context.Context, tx database.Tx, topic string, rows Rows) error
 }
 
-// Partition maps a key to one of n partitions, the same in every process and
-// build.
-func Partition(key string, n int) int {
+// Rows are messages that are in the database already.
+type Rows struct {
+	// Select yields them with the columns id (in the order of which they are
+	// appended), key_hash, partition_key, message_id, metadata and payload. Its
+	// parameters are numbered from $1.
+	Select string
+	Args   []any
+	// KeyHashes are the Hash of each row's key, for what has to be known before
+	// the rows are read.
+	KeyHashes []uint32
+}
+
+// Hash maps a key to a number, the same in every process and build: 32-bit
+// FNV-1a.
+func Hash(key string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key)) // never fails
-	return int(h.Sum32() % uint32(n))
+	return h.Sum32()
 }
+
+// Partition maps a key to one of n partitions by its Hash.
+func Partition(key string, n int) int { return int(Hash(key) % uint32(n)) }

@@ -94,7 +94,7 @@ func (db *DB) WakeEveryone(ctx context.Context, tx Tx, signal string) error {
 	if db.dialect != Postgres {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, signal)
+	_, err := Queued(tx).ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, signal)
 	return err
 }
 

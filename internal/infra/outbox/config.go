@@ -9,11 +9,15 @@ import (
 type Config struct {
 	// Batch is how many rows are read and marked at a time. Defaults to 500.
 	Batch int
+	// Workers is how many batches of different partitions are under way at a time
+	// to a broker outside the database: one is read or marked while others are
+	// published. Defaults to 4.
+	Workers int
 	// Lanes is how many keys are published side by side to a broker outside the
-	// database. Defaults to 64.
+	// database. Defaults to 256.
 	Lanes int
 	// Poll is the longest pause between two looks at the table; a commit in this
-	// process wakes the Forwarder at once. Defaults to 1s.
+	// process wakes the Forwarder at once. Defaults to 5s.
 	Poll time.Duration
 	// Attempts is how often a row may fail while the broker answers before it is
 	// set aside. Defaults to 10.
@@ -25,8 +29,9 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	c.Batch = cmp.Or(c.Batch, 500)
-	c.Lanes = cmp.Or(c.Lanes, 64)
-	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.Workers = cmp.Or(c.Workers, 4)
+	c.Lanes = cmp.Or(c.Lanes, 256)
+	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	c.Attempts = cmp.Or(c.Attempts, 10)
 	c.RetryPause = cmp.Or(c.RetryPause, time.Second)
 }

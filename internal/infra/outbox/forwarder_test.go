@@ -245,7 +245,7 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-func localQueue(t *testing.T, db *database.DB, topics ...string) *sqlqueue.Local {
+func localQueue(t testing.TB, db *database.DB, topics ...string) *sqlqueue.Local {
 	t.Helper()
 	_, err := db.Migrate(t.Context(), sqlqueue.Migrations())
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -44,38 +45,63 @@ func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source) *Pu
 
 // Publish writes one event for each payload into the outbox, in order. They
 // exist if and only if tx commits; the Forwarder then sends them, at least once
-// each, those of one key in the order in which they were committed.
+// each, those of one key in the order in which they were committed. The rows of a
+// transaction are written together when it is about to commit.
 //
 // Each payload must be a value of a type in the catalog. Under a handler's ctx
 // the events carry its event's correlation id, name it as their cause, and are
 // one deeper; Publish fails with envelope.ErrTooDeep past envelope.MaxDepth.
 func (p *Publisher) Publish(ctx context.Context, tx database.Tx, payloads ...any) error {
-	var topics []string // in the order of their first event
-	byTopic := map[string]message.Messages{}
 	cause, _ := envelope.FromContext(ctx)
-	for _, payload := range payloads {
+	events := make([]event, len(payloads))
+	for i, payload := range payloads {
 		topic, m, err := p.message(payload, cause)
 		if err != nil {
 			return fmt.Errorf("outbox: publish: %w", err)
 		}
-		m.SetContext(ctx)
-		if byTopic[topic] == nil {
-			topics = append(topics, topic)
-		}
-		byTopic[topic] = append(byTopic[topic], m)
+		events[i] = event{topic, m}
 	}
-	publisher, err := watermillsql.NewPublisher(executor{tx}, watermillsql.PublisherConfig{SchemaAdapter: schema{now: p.now()}}, watermill.NopLogger{})
+	if err := database.Collect(ctx, tx, p, events, p.write); err != nil {
+		return fmt.Errorf("outbox: publish: %w", err)
+	}
+	return nil
+}
+
+// event is a message on its way into the outbox.
+type event struct {
+	topic   string
+	message *message.Message
+}
+
+// write stores the events of a transaction: one statement a topic.
+func (p *Publisher) write(ctx context.Context, tx database.Tx, events []event) error {
+	publisher, err := watermillsql.NewPublisher(executor{tx}, watermillsql.PublisherConfig{SchemaAdapter: schema{db: p.db, now: p.now()}}, watermill.NopLogger{})
 	if err != nil {
 		return fmt.Errorf("outbox: publish: %w", err)
 	}
+	var topics []string // in the order of their first event
+	byTopic := map[string]message.Messages{}
+	for _, e := range events {
+		if byTopic[e.topic] == nil {
+			topics = append(topics, e.topic)
+		}
+		byTopic[e.topic] = append(byTopic[e.topic], e.message)
+	}
 	for _, topic := range topics {
-		if err := publisher.Publish(topic, byTopic[topic]...); err != nil {
-			return fmt.Errorf("outbox: publish: %w", err)
+		for messages := range slices.Chunk(byTopic[topic], maxInsert) {
+			messages[0].SetContext(ctx) // the context of the statement
+			if err := publisher.Publish(topic, messages...); err != nil {
+				return fmt.Errorf("outbox: publish: %w", err)
+			}
 		}
 	}
 	p.db.Wake(tx, signal)
 	return nil
 }
+
+// maxInsert is how many rows are written with one statement. More gain nothing,
+// and SQLite's time grows with the square.
+const maxInsert = 64
 
 func (p *Publisher) message(payload any, cause envelope.Header) (topic string, m *message.Message, err error) {
 	entry, err := p.catalog.OfPayload(reflect.TypeOf(payload))
@@ -116,38 +142,41 @@ const typeKey = "outbox_event_type"
 // is in use: the Forwarder reads the rows itself.
 type schema struct {
 	watermillsql.SchemaAdapter
+	db  *database.DB
 	now time.Time
 }
 
 // InsertQuery implements watermillsql.SchemaAdapter.
 func (s schema) InsertQuery(params watermillsql.InsertQueryParams) (watermillsql.Query, error) {
-	args := make([]any, 0, len(params.Msgs)*8)
-	for _, m := range params.Msgs {
-		metadata := make(message.Metadata, len(m.Metadata))
-		for key, value := range m.Metadata {
-			if key != typeKey {
-				metadata[key] = value
-			}
-		}
-		encoded, err := json.Marshal(metadata)
+	n := len(params.Msgs)
+	partitions, hashes := make([]int64, n), make([]int64, n)
+	keys, ids, types, metadata := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	payloads := make([][]byte, n)
+	for i, m := range params.Msgs {
+		types[i] = m.Metadata.Get(typeKey)
+		delete(m.Metadata, typeKey)
+		encoded, err := json.Marshal(m.Metadata)
 		if err != nil {
 			return watermillsql.Query{}, err
 		}
-		key := m.Metadata.Get(broker.PartitionKey)
-		args = append(args, broker.Partition(key, Partitions), params.Topic, key, m.UUID, m.Metadata.Get(typeKey), string(encoded), database.Bytes(m.Payload), s.now)
+		keys[i] = m.Metadata.Get(broker.PartitionKey)
+		hash := broker.Hash(keys[i])
+		partitions[i], hashes[i] = int64(hash%Partitions), int64(hash)
+		ids[i], metadata[i], payloads[i] = m.UUID, string(encoded), database.Bytes(m.Payload)
 	}
+	rows, args := s.db.Rows(3, database.Integers("partition", partitions), database.Integers("key_hash", hashes), database.Strings("partition_key", keys),
+		database.Strings("event_id", ids), database.Strings("event_type", types), database.Strings("metadata", metadata), database.ByteStrings("payload", payloads))
 	return watermillsql.Query{
-		Query: `INSERT INTO outbox (partition, topic, partition_key, event_id, event_type, metadata, payload, created_at) VALUES ` +
-			database.Values(len(params.Msgs), 8),
-		Args: args,
+		Query: `INSERT INTO outbox (topic, created_at, partition, key_hash, partition_key, event_id, event_type, metadata, payload) SELECT $1, $2, r.* FROM (` + rows + `) AS r`,
+		Args:  append([]any{params.Topic, s.now}, args...),
 	}, nil
 }
 
-// executor is a Tx as watermill-sql wants it.
+// executor is a Tx as watermill-sql wants it. It doesn't wait for the database.
 type executor struct{ tx database.Tx }
 
 func (e executor) ExecContext(ctx context.Context, query string, args ...any) (watermillsql.Result, error) {
-	return e.tx.ExecContext(ctx, query, args...)
+	return database.Queued(e.tx).ExecContext(ctx, query, args...)
 }
 
 func (e executor) QueryContext(ctx context.Context, query string, args ...any) (watermillsql.Rows, error) {

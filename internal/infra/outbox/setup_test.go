@@ -32,7 +32,7 @@ type (
 )
 
 type bundle struct {
-	t      *testing.T
+	t      testing.TB
 	db     *database.DB
 	out    *outbox.Publisher
 	store  *outbox.Store
@@ -40,7 +40,7 @@ type bundle struct {
 	logger *slog.Logger
 }
 
-func setup(t *testing.T, db *database.DB) *bundle {
+func setup(t testing.TB, db *database.DB) *bundle {
 	t.Helper()
 	c, err := envelope.NewCatalog(
 		envelope.Type[opened]{Name: "accounts.opened", Version: 3, Topic: "accounts", Key: func(e opened) string { return e.Account }, Owner: "tests",

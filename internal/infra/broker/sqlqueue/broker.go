@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -72,6 +72,7 @@ type Broker struct {
 	logger *slog.Logger
 
 	heads  heads
+	topics sync.Map      // name: number of partitions, of those that were seen to exist
 	reads  chan struct{} // a place for each read under way
 	closed atomic.Bool
 }
@@ -96,11 +97,6 @@ type Local struct{ *Broker }
 // NewLocal returns a queue in the service's own database.
 func NewLocal(db *database.DB, config Config, logger *slog.Logger) *Local {
 	return &Local{New(db, config, logger)}
-}
-
-// PublishTx implements broker.TxPublisher.
-func (l *Local) PublishTx(ctx context.Context, tx database.Tx, topic string, messages ...*message.Message) error {
-	return l.publish(ctx, tx, topic, messages)
 }
 
 // String implements broker.Broker.
@@ -167,7 +163,12 @@ func (b *Broker) EnsureTopics(ctx context.Context, topics ...string) error {
 	return nil
 }
 
+// partitions is how many the topic has, 0 if it doesn't exist. The number never
+// changes.
 func (b *Broker) partitions(ctx context.Context, tx database.Tx, topic string) (n int, err error) {
+	if known, ok := b.topics.Load(topic); ok {
+		return known.(int), nil
+	}
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM queue_partitions WHERE topic = $1`, topic).Scan(&n)
 	return n, err
 }
@@ -188,106 +189,6 @@ func (b *Broker) Lag(ctx context.Context, group, topic string) (int64, error) {
 }
 
 var errClosed = errors.New("sqlqueue: the broker is closed")
-
-// publisher is the queue as Watermill sees it.
-type publisher struct{ b *Broker }
-
-// Publish implements message.Publisher: all messages or none.
-func (p publisher) Publish(topic string, messages ...*message.Message) error {
-	if p.b.closed.Load() {
-		return errClosed
-	}
-	if len(messages) == 0 {
-		return nil
-	}
-	return p.b.db.InTx(messages[0].Context(), func(ctx context.Context, tx database.Tx) error {
-		return p.b.publish(ctx, tx, topic, messages)
-	})
-}
-
-// Close implements message.Publisher. There is nothing to flush.
-func (p publisher) Close() error { return nil }
-
-// publish appends the messages to their partitions' logs. The lock on a
-// partition's row, held until tx ends, is what makes offsets visible in order.
-func (b *Broker) publish(ctx context.Context, tx database.Tx, topic string, messages []*message.Message) error {
-	count, err := b.partitions(ctx, tx, topic)
-	if err != nil {
-		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
-	}
-	if count == 0 {
-		return fmt.Errorf("sqlqueue: publish: %w: topic %q does not exist: is it in the catalog?", broker.ErrRejected, topic)
-	}
-	partitions := make([]int, len(messages))
-	added := map[int]int64{}
-	for i, m := range messages {
-		partitions[i] = broker.Partition(m.Metadata.Get(broker.PartitionKey), count)
-		added[partitions[i]]++
-	}
-	next, err := b.lockHeads(ctx, tx, topic, added)
-	if err != nil {
-		return fmt.Errorf("sqlqueue: publish to %s: lock partitions: %w", topic, err)
-	}
-	now := time.Now()
-	args := make([]any, 0, len(messages)*8)
-	for i, m := range messages {
-		metadata, err := json.Marshal(m.Metadata)
-		if err != nil {
-			return fmt.Errorf("sqlqueue: publish to %s: encode metadata: %w", topic, err)
-		}
-		p := partitions[i]
-		args = append(args, topic, p, next[p], m.UUID, m.Metadata.Get(broker.PartitionKey), string(metadata), database.Bytes(m.Payload), now)
-		next[p]++
-	}
-	const insert = `INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at)`
-	if err := database.Insert(ctx, tx, insert, 8, args); err != nil {
-		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
-	}
-	if err := b.moveHeads(ctx, tx, topic, added); err != nil {
-		return fmt.Errorf("sqlqueue: publish to %s: move heads: %w", topic, err)
-	}
-	return b.db.WakeEveryone(ctx, tx, signal)
-}
-
-// lockHeads locks the partitions, always in the same order, and returns the next
-// offset of each.
-func (b *Broker) lockHeads(ctx context.Context, tx database.Tx, topic string, of map[int]int64) (map[int]int64, error) {
-	partitions := make([]int64, 0, len(of))
-	for p := range of {
-		partitions = append(partitions, int64(p))
-	}
-	these, arg := b.db.AnyOf("partition", 2, partitions)
-	query := `SELECT partition, next_offset FROM queue_partitions WHERE topic = $1 AND ` + these + ` ORDER BY partition`
-	if b.db.Dialect() == database.Postgres {
-		query += ` FOR UPDATE`
-	}
-	rows, err := tx.QueryContext(ctx, query, topic, arg)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	next := make(map[int]int64, len(of))
-	for rows.Next() {
-		var p int
-		var offset int64
-		if err := rows.Scan(&p, &offset); err != nil {
-			return nil, err
-		}
-		next[p] = offset
-	}
-	return next, rows.Err()
-}
-
-func (b *Broker) moveHeads(ctx context.Context, tx database.Tx, topic string, added map[int]int64) error {
-	args := []any{topic}
-	for p, n := range added {
-		args = append(args, p, n)
-	}
-	query := `UPDATE queue_partitions AS p SET next_offset = p.next_offset + v.column2
-		FROM (VALUES ` + castValues(len(added), 2, "integer", "bigint") + `) AS v WHERE p.topic = $1 AND p.partition = v.column1`
-	_, err := tx.ExecContext(ctx, query, args...)
-	return err
-}
 
 // castValues is a VALUES list whose parameters start at $first and whose columns
 // have the given types, as both databases need where no table tells them. Both

@@ -94,13 +94,15 @@ func TestSlowMemberIsFencedOut(t *testing.T) {
 func TestOffsetsHaveNoGaps(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		b := setup(t, db, sqlqueue.Config{Partitions: 2})
+		b := setup(t, db, sqlqueue.Config{Partitions: 3})
 		fail := fmt.Errorf("rolled back")
 		for i := range 20 {
 			err := db.InTx(t.Context(), func(ctx context.Context, tx database.Tx) error {
-				m := message.NewMessage(fmt.Sprint(i), nil)
-				m.Metadata.Set(broker.PartitionKey, fmt.Sprint("k", i%5))
-				if err := b.PublishTx(ctx, tx, topic, m); err != nil {
+				hash := broker.Hash(fmt.Sprint("k", i%5))
+				query, args := db.Rows(1, database.Integers("id", []int64{0}), database.Integers("key_hash", []int64{int64(hash)}),
+					database.Strings("partition_key", []string{fmt.Sprint("k", i%5)}), database.Strings("message_id", []string{fmt.Sprint(i)}),
+					database.Strings("metadata", []string{"{}"}), database.ByteStrings("payload", [][]byte{{}}))
+				if err := b.PublishTx(ctx, tx, topic, broker.Rows{Select: query, Args: args, KeyHashes: []uint32{hash}}); err != nil {
 					return err
 				}
 				if i%3 == 0 {
@@ -118,6 +120,16 @@ func TestOffsetsHaveNoGaps(t *testing.T) {
 		require.Equal(t, 13, value[int](t, db, `SELECT SUM(next_offset) FROM queue_partitions`))
 		require.Zero(t, value[int](t, db, `
 			SELECT COUNT(*) FROM (SELECT "offset" AS o, ROW_NUMBER() OVER (PARTITION BY partition ORDER BY "offset") - 1 AS n FROM queue_log) AS numbered WHERE o <> n`))
+		rows, err := db.QueryContext(t.Context(), `SELECT partition, partition_key FROM queue_log`)
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var partition int
+			var key string
+			require.NoError(t, rows.Scan(&partition, &key))
+			require.Equal(t, broker.Partition(key, 3), partition)
+		}
+		require.NoError(t, rows.Err())
 	})
 }
 

@@ -3,8 +3,9 @@
 -- Events written in the caller's transaction, waiting for the Forwarder.
 CREATE TABLE outbox (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    partition     smallint    NOT NULL, -- hash of the key: what a Forwarder locks
+    partition     smallint    NOT NULL, -- what a Forwarder locks
     topic         text        NOT NULL,
+    key_hash      bigint      NOT NULL, -- of the key: what its partition is derived from, here and in the queue
     partition_key text        NOT NULL,
     event_id      text        NOT NULL,
     event_type    text        NOT NULL,

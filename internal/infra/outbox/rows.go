@@ -1,0 +1,147 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"example.com/millwright/internal/infra/broker"
+	"example.com/millwright/internal/infra/database"
+)
+
+// row is an unsent event.
+type row struct {
+	id       int64
+	topic    string
+	key      string
+	keyHash  uint32
+	eventID  string
+	attempts int
+	message  *message.Message // nil where the payload stays in the database
+}
+
+// outcome is what became of a row: sent if err is nil.
+type outcome struct {
+	row row
+	err error
+}
+
+// read takes the oldest events of each partition, but for those of a key that
+// an earlier failure holds back. They are in order.
+func (f *Forwarder) read(ctx context.Context, q querier, partitions []int64, withPayload bool) ([]row, error) {
+	columns := "id, topic, partition_key, key_hash, event_id, attempts"
+	if withPayload {
+		columns += ", metadata, payload"
+	}
+	oldest := `
+		SELECT ` + columns + ` FROM outbox o
+		WHERE partition = %s AND sent_at IS NULL AND NOT EXISTS (
+			SELECT 1 FROM outbox held
+			WHERE held.sent_at IS NULL AND (held.retry_at IS NOT NULL OR held.set_aside_at IS NOT NULL)
+			AND (held.retry_at > $2 OR held.set_aside_at IS NOT NULL)
+			AND held.partition = o.partition AND held.topic = o.topic AND held.partition_key = o.partition_key AND held.id <= o.id)
+		ORDER BY id LIMIT $3`
+	now, limit := time.Now(), max(1, f.config.Batch/len(partitions))
+	if f.db.Dialect() == database.Postgres {
+		query := `SELECT o.* FROM unnest($1::bigint[]) AS p(partition) CROSS JOIN LATERAL (` + fmt.Sprintf(oldest, "p.partition") + `) AS o`
+		return f.scan(ctx, q, withPayload, query, partitions, now, limit)
+	}
+	var batch []row
+	for _, partition := range partitions { // SQLite has no LATERAL, and no round trips either
+		rows, err := f.scan(ctx, q, withPayload, fmt.Sprintf(oldest, "$1"), partition, now, limit)
+		if err != nil {
+			return nil, err
+		}
+		batch = append(batch, rows...)
+	}
+	return batch, nil
+}
+
+// querier is a Tx or a DB.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func (f *Forwarder) scan(ctx context.Context, q querier, withPayload bool, query string, args ...any) ([]row, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	defer rows.Close()
+	var batch []row
+	for rows.Next() {
+		var r row
+		var metadata string
+		var payload []byte
+		dest := []any{&r.id, &r.topic, &r.key, &r.keyHash, &r.eventID, &r.attempts}
+		if withPayload {
+			dest = append(dest, &metadata, &payload)
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		if withPayload {
+			r.message = message.NewMessageWithContext(ctx, r.eventID, payload)
+			if err := json.Unmarshal([]byte(metadata), &r.message.Metadata); err != nil {
+				return nil, fmt.Errorf("read events: row %d: metadata: %w", r.id, err)
+			}
+		}
+		batch = append(batch, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	slices.SortFunc(batch, func(a, b row) int { return cmp.Compare(a.id, b.id) })
+	return batch, nil
+}
+
+// mark writes down what became of the rows.
+func (f *Forwarder) mark(ctx context.Context, tx database.Tx, outcomes []outcome) error {
+	now := time.Now()
+	var sent []int64
+	for _, o := range outcomes {
+		if o.err == nil {
+			sent = append(sent, o.row.id)
+			continue
+		}
+		if err := f.markFailed(ctx, tx, o, now); err != nil {
+			return err
+		}
+	}
+	if len(sent) == 0 {
+		return nil
+	}
+	these, arg := f.db.AnyOf("id", 2, sent)
+	if _, err := database.Queued(tx).ExecContext(ctx, `UPDATE outbox SET sent_at = $1, retry_at = NULL, error = '' WHERE `+these, now, arg); err != nil {
+		return fmt.Errorf("mark events as sent: %w", err)
+	}
+	return nil
+}
+
+func (f *Forwarder) markFailed(ctx context.Context, tx database.Tx, o outcome, now time.Time) error {
+	attempts := o.row.attempts + 1
+	var retryAt, setAsideAt *time.Time
+	log := f.logger.With("outbox_id", o.row.id, "event_id", o.row.eventID, "topic", o.row.topic, "attempts", attempts, "error", o.err)
+	if attempts >= f.config.Attempts || errors.Is(o.err, broker.ErrRejected) {
+		setAsideAt = &now
+		log.ErrorContext(ctx, "event set aside, its key waits: see `service outbox status`")
+	} else {
+		pause := f.config.RetryPause * time.Duration(min(1<<o.row.attempts, 100))
+		at := now.Add(pause)
+		retryAt = &at
+		log.WarnContext(ctx, "event could not be published, its key waits", "retry_in", pause)
+	}
+	_, err := database.Queued(tx).ExecContext(ctx, `UPDATE outbox SET attempts = $1, error = $2, retry_at = $3, set_aside_at = $4 WHERE id = $5`,
+		attempts, o.err.Error(), retryAt, setAsideAt, o.row.id)
+	if err != nil {
+		return fmt.Errorf("mark event %d as failed: %w", o.row.id, err)
+	}
+	return nil
+}
