@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,12 +31,14 @@ func drain(b *testing.B, db *database.DB) {
 		}
 		p.publish(payloads...)
 	}
+	var calls atomic.Int64
 	b.ResetTimer()
 	p.start(consumer.New("drain", consumer.On(func(ctx context.Context, tx database.Tx, e envelope.Event[ticked]) error {
+		calls.Add(1)
 		return apply(ctx, tx, "drain", e)
 	})))
-	for p.count(`SELECT COUNT(*) FROM processed`) < b.N {
-		time.Sleep(20 * time.Millisecond)
+	for calls.Load() < int64(b.N) || p.count(`SELECT COUNT(*) FROM processed`) < b.N {
+		time.Sleep(5 * time.Millisecond)
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")

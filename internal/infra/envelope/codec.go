@@ -194,8 +194,8 @@ func (e Envelope) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler. Its errors are of type *Error.
 func (e *Envelope) UnmarshalJSON(encoded []byte) error {
-	attributes := map[string]json.RawMessage{}
-	if err := json.Unmarshal(encoded, &attributes); err != nil {
+	attributes, err := members(encoded)
+	if err != nil {
 		return e.fail(ErrMalformed, err, "not a JSON object")
 	}
 	return e.setAttributes(attributes)
@@ -218,8 +218,8 @@ func (e *Envelope) setAttributes(attributes map[string]json.RawMessage) error {
 		if raw == nil {
 			return nil
 		}
-		var value string
-		if err := json.Unmarshal(raw, &value); err != nil {
+		value, err := unquote(raw)
+		if err != nil {
 			return e.fail(ErrMalformed, nil, "attribute %q is %s, want a string", name, excerpt(raw))
 		}
 		// The specification forbids them, and PostgreSQL can't store a NUL.

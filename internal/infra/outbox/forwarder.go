@@ -126,27 +126,48 @@ func (f *Forwarder) due(ctx context.Context) (bool, error) {
 	return due, nil
 }
 
+// settings are a pass's own. A stopped process must not keep its partitions for
+// ever. And as the table is empty one moment and full the next, the planner's
+// statistics are wrong most of the time: it must follow the indexes in any case,
+// or it sorts the whole backlog for every batch.
+const settings = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true),
+	set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)`
+
+// locked are partitions that a pass works on.
+type locked struct {
+	partitions []int64
+	held       bool // some have events that failed and hold back later ones of their key
+}
+
 // lock takes some of the partitions that have events and that no other pass
 // holds. It is a statement of its own: the next one sees what the pass before
 // has marked.
-func (f *Forwarder) lock(ctx context.Context, tx database.Tx) ([]int64, error) {
-	query := `SELECT partition FROM outbox_partitions p
-		WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.partition = p.partition AND o.sent_at IS NULL)
+func (f *Forwarder) lock(ctx context.Context, tx database.Tx) (locked, error) {
+	// One probe of an index for each, where EXISTS is free to read everything.
+	query := `
+		SELECT partition, (SELECT id FROM outbox o
+			WHERE o.partition = p.partition AND sent_at IS NULL AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL) LIMIT 1) IS NOT NULL
+		FROM outbox_partitions p
+		WHERE (SELECT id FROM outbox o WHERE o.partition = p.partition AND sent_at IS NULL ORDER BY id LIMIT 1) IS NOT NULL
 		ORDER BY RANDOM() LIMIT $1`
 	if f.db.Dialect() == database.Postgres {
-		// A stopped process must not keep its partitions for ever.
-		if _, err := database.Queued(tx).ExecContext(ctx, `SET LOCAL idle_in_transaction_session_timeout = '30s'`); err != nil {
-			return nil, fmt.Errorf("bound the transaction: %w", err)
+		if _, err := database.Queued(tx).ExecContext(ctx, settings); err != nil {
+			return locked{}, fmt.Errorf("set up the transaction: %w", err)
 		}
 		query += ` FOR UPDATE SKIP LOCKED`
 	}
-	var partitions []int64
+	var l locked
 	err := database.Read(ctx, tx, func(scan func(...any) error) error {
-		partitions = append(partitions, 0)
-		return scan(&partitions[len(partitions)-1])
+		var partition int64
+		var held bool
+		if err := scan(&partition, &held); err != nil {
+			return err
+		}
+		l.partitions, l.held = append(l.partitions, partition), l.held || held
+		return nil
 	}, query, Partitions/f.config.Workers)
 	if err != nil {
-		return nil, fmt.Errorf("lock partitions: %w", err)
+		return locked{}, fmt.Errorf("lock partitions: %w", err)
 	}
-	return partitions, nil
+	return l, nil
 }

@@ -16,11 +16,11 @@ import (
 func (f *Forwarder) move(ctx context.Context) (n int, err error) {
 	err = f.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		n = 0
-		partitions, err := f.lock(ctx, tx)
-		if err != nil || len(partitions) == 0 {
+		locked, err := f.lock(ctx, tx)
+		if err != nil || len(locked.partitions) == 0 {
 			return err
 		}
-		rows, err := f.read(ctx, tx, partitions, false)
+		rows, err := f.read(ctx, tx, locked, false)
 		if err != nil || len(rows) == 0 {
 			return err
 		}

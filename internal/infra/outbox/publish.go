@@ -22,11 +22,11 @@ const publishLimit = 20 * time.Second
 func (f *Forwarder) publishLocked(ctx context.Context) (n int, err error) {
 	err = f.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		n = 0
-		partitions, err := f.lock(ctx, tx)
-		if err != nil || len(partitions) == 0 {
+		locked, err := f.lock(ctx, tx)
+		if err != nil || len(locked.partitions) == 0 {
 			return err
 		}
-		rows, err := f.read(ctx, tx, partitions, true)
+		rows, err := f.read(ctx, tx, locked, true)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -44,11 +44,11 @@ func (f *Forwarder) publishLocked(ctx context.Context) (n int, err error) {
 // not be held while a broker elsewhere is talked to, and there is no second
 // Forwarder to keep away.
 func (f *Forwarder) publishUnlocked(ctx context.Context) (int, error) {
-	partitions := make([]int64, Partitions)
-	for i := range partitions {
-		partitions[i] = int64(i)
+	all := locked{held: true} // perhaps
+	for p := range int64(Partitions) {
+		all.partitions = append(all.partitions, p)
 	}
-	rows, err := f.read(ctx, f.db, partitions, true)
+	rows, err := f.read(ctx, f.db, all, true)
 	if err != nil || len(rows) == 0 {
 		return 0, err
 	}

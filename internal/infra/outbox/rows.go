@@ -35,27 +35,31 @@ type outcome struct {
 
 // read takes the oldest events of each partition, but for those of a key that
 // an earlier failure holds back. They are in order.
-func (f *Forwarder) read(ctx context.Context, q querier, partitions []int64, withPayload bool) ([]row, error) {
-	columns := "id, topic, partition_key, key_hash, event_id, attempts"
+func (f *Forwarder) read(ctx context.Context, q querier, from locked, withPayload bool) ([]row, error) {
+	columns, held := "id, topic, partition_key, key_hash, event_id, attempts", ""
 	if withPayload {
 		columns += ", metadata, payload"
 	}
-	oldest := `
-		SELECT ` + columns + ` FROM outbox o
-		WHERE partition = %s AND sent_at IS NULL AND NOT EXISTS (
+	now, limit := time.Now(), max(1, f.config.Batch/len(from.partitions))
+	args := []any{limit}
+	if from.held {
+		args = append(args, now)
+		held = `AND NOT EXISTS (
 			SELECT 1 FROM outbox held
 			WHERE held.sent_at IS NULL AND (held.retry_at IS NOT NULL OR held.set_aside_at IS NOT NULL)
-			AND (held.retry_at > $2 OR held.set_aside_at IS NOT NULL)
-			AND held.partition = o.partition AND held.topic = o.topic AND held.partition_key = o.partition_key AND held.id <= o.id)
-		ORDER BY id LIMIT $3`
-	now, limit := time.Now(), max(1, f.config.Batch/len(partitions))
+			AND (held.retry_at > $3 OR held.set_aside_at IS NOT NULL)
+			AND held.partition = o.partition AND held.topic = o.topic AND held.partition_key = o.partition_key AND held.id <= o.id)`
+	}
+	oldest := func(partition string) string {
+		return `SELECT ` + columns + ` FROM outbox o WHERE partition = ` + partition + ` AND sent_at IS NULL ` + held + ` ORDER BY id LIMIT $2`
+	}
 	if f.db.Dialect() == database.Postgres {
-		query := `SELECT o.* FROM unnest($1::bigint[]) AS p(partition) CROSS JOIN LATERAL (` + fmt.Sprintf(oldest, "p.partition") + `) AS o`
-		return f.scan(ctx, q, withPayload, query, partitions, now, limit)
+		query := `SELECT o.* FROM unnest($1::bigint[]) AS p(partition) CROSS JOIN LATERAL (` + oldest("p.partition") + `) AS o`
+		return f.scan(ctx, q, withPayload, query, append([]any{from.partitions}, args...)...)
 	}
 	var batch []row
-	for _, partition := range partitions { // SQLite has no LATERAL, and no round trips either
-		rows, err := f.scan(ctx, q, withPayload, fmt.Sprintf(oldest, "$1"), partition, now, limit)
+	for _, partition := range from.partitions { // SQLite has no LATERAL, and no round trips either
+		rows, err := f.scan(ctx, q, withPayload, oldest("$1"), append([]any{partition}, args...)...)
 		if err != nil {
 			return nil, err
 		}

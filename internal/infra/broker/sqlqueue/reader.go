@@ -173,8 +173,8 @@ func (r *reader) read(ctx context.Context) ([]*entry, error) {
 	}
 	rows, err := r.sub.broker.db.QueryContext(ctx, `
 		SELECT "offset", message_id, partition_key, metadata, payload FROM queue_log
-		WHERE topic = $1 AND partition = $2 AND "offset" >= $3 ORDER BY "offset" LIMIT $4`,
-		r.sub.topic, r.partition, from, most)
+		WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 ORDER BY "offset"`,
+		r.sub.topic, r.partition, from, from+int64(most))
 	if err != nil {
 		return nil, err
 	}
