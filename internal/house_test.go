@@ -357,6 +357,11 @@ func readAll(t *testing.T, root string) []source {
 		if base := entry.Name(); entry.IsDir() && base != ".." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "data") {
 			return fs.SkipDir
 		}
+		if entry.IsDir() && name != root {
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
+				return fs.SkipDir // a module of its own
+			}
+		}
 		if !strings.HasSuffix(name, ".go") {
 			return nil
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"golang.org/x/sync/errgroup"
 
 	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/broker/kafka"
@@ -79,29 +80,36 @@ func openKafka(ctx context.Context) (*kafka.Broker, func(), error) {
 	return k, func() { _ = k.Close(); stop() }, nil
 }
 
-// kafkaOneByOne publishes as a simple relay does: the next message after the
-// last one was confirmed.
-func kafkaOneByOne() entry {
-	return entry{"watermill-kafka, one by one", func(ctx context.Context, b *bench, _ string) (sample, error) {
+// kafkaPublish publishes straight from memory, so many keys at a time, as a
+// relay can at best: one by one, or in lanes.
+func kafkaPublish(name string, lanes int) entry {
+	return entry{name, func(ctx context.Context, b *bench, _ string) (sample, error) {
 		k, stop, err := openKafka(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer stop()
 		start := time.Now()
-		for n := range b.n {
-			e := event(n)
-			payload, err := json.Marshal(e)
-			if err != nil {
-				return nil, err
-			}
-			m := message.NewMessageWithContext(ctx, uuid.NewString(), payload)
-			m.Metadata.Set(broker.PartitionKey, e.Key)
-			if err := k.Publisher().Publish("bench", m); err != nil {
-				return nil, err
-			}
+		group, ctx := errgroup.WithContext(ctx)
+		for lane := range lanes {
+			group.Go(func() error {
+				for n := lane; n < b.n; n += lanes {
+					e := event(n)
+					payload, err := json.Marshal(e)
+					if err != nil {
+						return err
+					}
+					m := message.NewMessageWithContext(ctx, uuid.NewString(), payload)
+					m.Metadata.Set(broker.PartitionKey, e.Key)
+					if err := k.Publisher().Publish("bench", m); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 		}
-		return rate(b.n, start), nil
+		err = group.Wait()
+		return rate(b.n, start), err
 	}}
 }
 

@@ -74,9 +74,10 @@ func drain(c contender, n, consumers int) entry {
 		}
 		effects := float64(n * consumers)
 		return sample{
-			"events/s": effects / took.Seconds(),
-			"µs CPU":   float64((after.cpu - before.cpu).Microseconds()) / effects,
-			"WAL B":    float64(after.wal-before.wal) / effects,
+			"events/s":           effects / took.Seconds(),
+			"µs CPU":             float64((after.cpu + after.serverCPU - before.cpu - before.serverCPU).Microseconds()) / effects,
+			"of it the server's": float64((after.serverCPU - before.serverCPU).Microseconds()) / effects,
+			"WAL B":              float64(after.wal-before.wal) / effects,
 		}, nil
 	}}
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os/exec"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +73,7 @@ func (b *bench) measurements(full, short bool) []measurement {
 	return append(all, at1000, fanOut, backlog,
 		measurement{name: "instances", what: "drain", entries: []entry{drain(ours, b.n, 1), drain(four, b.n, 1)}},
 		measurement{name: "SQLite", what: "drain, synchronous=FULL", entries: []entry{sqliteDrain(ours), sqliteDrain(queued), sqliteDrain(failing)}},
-		measurement{name: "Kafka", what: "from the outbox to an embedded broker (kfake)", entries: []entry{kafkaOneByOne(), kafkaForward()}},
+		measurement{name: "Kafka", what: "from the outbox to an embedded broker (kfake)", entries: []entry{kafkaPublish("watermill-kafka, one by one", 1), kafkaPublish("watermill-kafka, 256 lanes, no outbox", 256), kafkaForward()}},
 	)
 }
 
@@ -136,17 +136,13 @@ func (b *bench) conditions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	commit := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = s.Value[:12]
-			}
-		}
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		commit = []byte("unknown")
 	}
 	return []string{
 		time.Now().UTC().Format(time.DateOnly), fmt.Sprintf("%d events, %d rounds, medians", b.n, b.rounds),
 		fmt.Sprintf("%s, %d cores shared by the server and everybody measured", runtime.Version(), runtime.NumCPU()),
-		"PostgreSQL on the same machine: " + strings.Join(server, ", "), "commit " + commit,
+		"PostgreSQL on the same machine: " + strings.Join(server, ", "), "commit " + strings.TrimSpace(string(commit)),
 	}, nil
 }

@@ -134,12 +134,13 @@ func (s *server) conditions(ctx context.Context) ([]string, error) {
 
 // usage is what a measurement has cost so far.
 type usage struct {
-	cpu time.Duration // of this process and of the server, if it is local
-	wal int64         // bytes
+	cpu       time.Duration // of this process
+	serverCPU time.Duration // 0 if it isn't local
+	wal       int64         // bytes
 }
 
 func (s *server) usage(ctx context.Context, db *sql.DB) (u usage, err error) {
 	err = db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").Scan(&u.wal)
-	u.cpu = processCPU() + postgresCPU()
+	u.cpu, u.serverCPU = processCPU(), postgresCPU()
 	return u, err
 }

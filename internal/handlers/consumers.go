@@ -11,7 +11,8 @@ import (
 // the broker and its identity in the processed table: it never changes.
 func Consumers(stock *Stock, confirmation *Confirmation, report *SalesReport) []consumer.Consumer {
 	return []consumer.Consumer{
-		consumer.New("reserve-stock", consumer.On(stock.OrderPlaced), consumer.On(stock.OrderCancelled)),
+		// One transaction at a time: several would lock the same skus, each in its order.
+		consumer.New("reserve-stock", consumer.On(stock.OrderPlaced), consumer.On(stock.OrderCancelled), consumer.Concurrency(1)),
 		consumer.New("send-confirmation", consumer.OnEffect(confirmation.OrderPlaced), consumer.Retry(5)),
 		consumer.New("sales-report", consumer.On(report.OrderPlaced), consumer.On(report.OrderCancelled)),
 	}

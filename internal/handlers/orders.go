@@ -94,13 +94,14 @@ func (o *Orders) post(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// place writes the order and its event.
+// place writes the order and its event: together with the commit, one round trip
+// to the database.
 func (o *Orders) place(ctx context.Context, tx database.Tx, placed order) error {
 	items, err := json.Marshal(placed.Items)
 	if err != nil {
 		return fmt.Errorf("encode items: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO orders (id, customer, email, items, placed_at) VALUES ($1, $2, $3, $4, $5)`,
+	_, err = database.Queued(tx).ExecContext(ctx, `INSERT INTO orders (id, customer, email, items, placed_at) VALUES ($1, $2, $3, $4, $5)`,
 		placed.ID, placed.Customer, placed.Email, string(items), placed.PlacedAt)
 	if err != nil {
 		return fmt.Errorf("insert order: %w", err)

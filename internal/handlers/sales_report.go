@@ -33,7 +33,7 @@ func (r *SalesReport) OrderCancelled(ctx context.Context, tx database.Tx, event 
 }
 
 func (r *SalesReport) enter(ctx context.Context, tx database.Tx, orderID string, placedAt time.Time, items events.Items, sign int64) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO sales (order_id, day, orders, units, revenue) VALUES ($1, $2, $3, $4, $5)`,
+	_, err := database.Queued(tx).ExecContext(ctx, `INSERT INTO sales (order_id, day, orders, units, revenue) VALUES ($1, $2, $3, $4, $5)`,
 		orderID, placedAt.UTC().Format(time.DateOnly), sign, sign*items.Units(), sign*items.Total())
 	if err != nil {
 		return fmt.Errorf("sales report: %w", err)

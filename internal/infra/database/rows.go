@@ -144,26 +144,6 @@ func values(first, rows, columns int) string {
 	return b.String()
 }
 
-// maxInsert is how many rows Insert writes with one statement. SQLite's time to
-// parse one grows with the square of its parameters.
-const maxInsert = 64
-
-// Insert writes many rows: insert is "INSERT INTO t (a, b)", values holds the
-// columns of all rows one after another. Few different statements are used, so
-// that the driver's cache of prepared ones serves them.
-func Insert(ctx context.Context, tx Tx, insert string, columns int, values []any) error {
-	for n := maxInsert; len(values) > 0; {
-		for n*columns > len(values) {
-			n /= 2
-		}
-		if _, err := tx.ExecContext(ctx, insert+" VALUES "+Values(n, columns), values[:n*columns]...); err != nil {
-			return err
-		}
-		values = values[n*columns:]
-	}
-	return nil
-}
-
 // AnyOf is the condition that an integer column has one of the values, and the
 // one parameter, number param, that it takes.
 func (db *DB) AnyOf(column string, param int, values []int64) (condition string, arg any) {

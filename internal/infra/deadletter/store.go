@@ -38,7 +38,8 @@ const signal = "deadletter"
 
 // Config tunes the store.
 type Config struct {
-	// Poll is the longest pause before a replay starts. Defaults to 1s.
+	// Poll is the longest pause between two looks for replays; a wake-up shortens
+	// it. Defaults to 5s.
 	Poll time.Duration
 	// Batch is how many dead letters a subscriber claims at a time. Defaults to
 	// 64.
@@ -51,7 +52,7 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	c.Batch = cmp.Or(c.Batch, 64)
 	c.Lease = cmp.Or(c.Lease, 10*time.Second)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)

@@ -68,9 +68,8 @@ func (g *groups) submit(m *member) error {
 	ctx := m.message.Context()
 	g.mu.Lock()
 	g.waiting = append(g.waiting, m)
-	if g.leaders < g.pace.groups() {
-		g.leaders++
-		go g.lead()
+	if g.leaders == 0 || len(g.waiting) >= enough {
+		g.oneMore()
 	}
 	g.mu.Unlock()
 	select {
@@ -95,10 +94,32 @@ func (g *groups) withdraw(m *member) bool {
 	return i >= 0
 }
 
+const (
+	// enough is how many must wait for one more group at a time: fewer are better
+	// off in the next one, which comes soon.
+	enough = 8
+	// overdue is when it doesn't come soon.
+	overdue = 10 * time.Millisecond
+)
+
+// oneMore has one more group at a time. The caller holds mu.
+func (g *groups) oneMore() {
+	if len(g.waiting) > 0 && g.leaders < g.pace.groups() {
+		g.leaders++
+		go g.lead()
+	}
+}
+
 // lead runs one group after another until nothing waits.
 func (g *groups) lead() {
 	for group := g.take(); group != nil; group = g.take() {
+		slow := time.AfterFunc(overdue, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.oneMore()
+		})
 		g.run(group)
+		slow.Stop()
 	}
 }
 

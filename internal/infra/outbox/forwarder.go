@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -51,8 +52,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	poll := time.NewTimer(0)
 	defer poll.Stop()
 	for {
-		var err error
-		due := true // somebody has committed
+		due, err := true, error(nil) // somebody has committed
 		select {
 		case <-ctx.Done():
 			return nil
@@ -60,8 +60,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		case <-poll.C:
 			due, err = f.due(ctx)
 		}
-		if due && err == nil {
-			err = f.drain(ctx)
+		for due && err == nil && ctx.Err() == nil {
+			due, err = f.drain(ctx)
+			if due {
+				pause(ctx, breather)
+			}
 		}
 		wait := f.config.Poll
 		switch {
@@ -77,12 +80,26 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 }
 
-// drain makes passes until one finds nothing: a row committed during a pass may
-// have been skipped by the other Forwarders because this one held its partition.
-// Full batches call for more workers.
-func (f *Forwarder) drain(ctx context.Context) error {
+// breather is the pause after some events were forwarded. The first event after
+// a rest goes out at once; of many, those that are committed meanwhile go
+// together.
+const breather = 4 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// drain forwards batches for as long as they are full ones, with more workers
+// then. It reports whether it should be called again, which is until it finds
+// nothing: a row committed during a pass may have been skipped by the other
+// Forwarders because this one held its partition.
+func (f *Forwarder) drain(ctx context.Context) (again bool, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	more := make(chan struct{}, f.config.Workers-1) // a place for each worker but the first
+	var forwarded atomic.Bool
 	var work func() error
 	work = func() error {
 		for ctx.Err() == nil {
@@ -90,18 +107,21 @@ func (f *Forwarder) drain(ctx context.Context) error {
 			if err != nil || n == 0 {
 				return err
 			}
-			if n >= f.config.Batch/2 {
-				select {
-				case more <- struct{}{}:
-					group.Go(work)
-				default:
-				}
+			forwarded.Store(true)
+			if n < f.config.Batch/2 {
+				return nil
+			}
+			select {
+			case more <- struct{}{}:
+				group.Go(work)
+			default:
 			}
 		}
 		return nil
 	}
 	group.Go(work)
-	return group.Wait()
+	err = group.Wait()
+	return forwarded.Load(), err
 }
 
 // Forward makes one pass: it takes a batch, publishes it and marks it. It

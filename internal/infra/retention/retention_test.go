@@ -30,7 +30,8 @@ func TestOldRowsGoInBatches(t *testing.T) {
 				values = append(values, "c", at.Format(time.RFC3339Nano)+string(rune('a'+i)), "s", at)
 			}
 			require.NoError(t, db.InTx(t.Context(), func(ctx context.Context, tx database.Tx) error {
-				return database.Insert(ctx, tx, `INSERT INTO processed (consumer, event_id, source, processed_at)`, 4, values)
+				_, err := tx.ExecContext(ctx, `INSERT INTO processed (consumer, event_id, source, processed_at) VALUES `+database.Values(n, 4), values...)
+				return err
 			}))
 		}
 		insert(25, time.Now().Add(-2*time.Hour))

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,16 +36,19 @@ type Config struct {
 	// Window bounds the messages of a partition that are in flight or waiting in
 	// memory, for each group. Defaults to 100.
 	Window int
+	// WindowBytes bounds their payloads, as far as the size of the next ones can be
+	// guessed from the last. Defaults to 1 MiB.
+	WindowBytes int
 	// Lease is how long a member that has died keeps its partitions. Defaults to
 	// 6s.
 	Lease time.Duration
 	// Poll is the longest pause between two looks for new messages; a wake-up
-	// shortens it. Defaults to 1s.
+	// shortens it. Defaults to 5s.
 	Poll time.Duration
 	// RetryPause is the pause before a nacked message is delivered again; it
 	// doubles each time, up to 5s. Defaults to 100ms.
 	RetryPause time.Duration
-	// Reads is how many partitions are read at the same time, by all consumers
+	// Reads is how many reads are under way at the same time, by all consumers
 	// together: if the queue is slow or locked, the other connections of the pool
 	// stay free for others. Defaults to 4.
 	Reads int
@@ -58,8 +60,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	c.Partitions = cmp.Or(c.Partitions, 16)
 	c.Window = cmp.Or(c.Window, 100)
+	c.WindowBytes = cmp.Or(c.WindowBytes, 1<<20)
 	c.Lease = cmp.Or(c.Lease, 6*time.Second)
-	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	c.RetryPause = cmp.Or(c.RetryPause, 100*time.Millisecond)
 	c.Reads = cmp.Or(c.Reads, 4)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
@@ -189,21 +192,6 @@ func (b *Broker) Lag(ctx context.Context, group, topic string) (int64, error) {
 }
 
 var errClosed = errors.New("sqlqueue: the broker is closed")
-
-// castValues is a VALUES list whose parameters start at $first and whose columns
-// have the given types, as both databases need where no table tells them. Both
-// call the columns column1, column2, ….
-func castValues(rows, first int, types ...string) string {
-	list := make([]string, rows)
-	for r := range rows {
-		columns := make([]string, len(types))
-		for c, t := range types {
-			columns[c] = fmt.Sprintf("CAST($%d AS %s)", first+r*len(types)+c, t)
-		}
-		list[r] = "(" + strings.Join(columns, ", ") + ")"
-	}
-	return strings.Join(list, ", ")
-}
 
 // Prune deletes up to limit messages of a topic that every group has passed and
 // that are older than before, and returns how many. It is a retention job.

@@ -36,6 +36,8 @@ type reader struct {
 	handingOver bool // guarded by sub.mu
 
 	head    atomic.Int64
+	asking  atomic.Bool   // for the subscription to fetch more
+	fetched chan []*entry // what it has fetched
 	woken   chan struct{}
 	acked   chan *entry
 	nacked  chan *entry
@@ -44,6 +46,8 @@ type reader struct {
 	mu      sync.Mutex
 	next    int64               // the offset to read next
 	open    map[int64]bool      // read, not acked
+	bytes   int                 // of their payloads
+	size    int                 // of a payload, on average
 	saved   int64               // the cursor in the database
 	waiting map[string][]*entry // by key; the first one is in flight
 }
@@ -55,6 +59,7 @@ func (s *subscription) startReader(l lease) *reader {
 		next: l.nextOffset, saved: l.nextOffset,
 		open: map[int64]bool{}, waiting: map[string][]*entry{},
 		finished: make(chan struct{}),
+		fetched:  make(chan []*entry, 1),
 		woken:    make(chan struct{}, 1),
 		acked:    make(chan *entry, window),
 		nacked:   make(chan *entry, window),
@@ -100,20 +105,12 @@ func (r *reader) run() {
 	defer close(r.finished)
 	defer r.kill()
 	inFlight := 0
-	var failed <-chan time.Time // after a failed read
+	asked := false
 	for {
-		if failed == nil && r.running.Err() == nil && r.room() && r.head.Load() > r.nextOffset() {
-			ready, err := r.read(r.running)
-			if err != nil && r.running.Err() == nil {
-				r.sub.logger.WarnContext(r.running, "reading messages failed", "partition", r.partition, "error", err, "retry_in", r.sub.broker.config.Poll)
-				failed = time.After(r.sub.broker.config.Poll)
-			}
-			for _, e := range ready {
-				if r.deliver(e) {
-					inFlight++
-				}
-			}
-			continue
+		if !asked && r.running.Err() == nil && r.hungry() {
+			asked = true
+			r.asking.Store(true)
+			r.sub.wantMore()
 		}
 		if r.running.Err() != nil && inFlight == 0 {
 			return
@@ -127,8 +124,13 @@ func (r *reader) run() {
 			return
 		case <-stopped:
 		case <-r.woken:
-		case <-failed:
-			failed = nil
+		case ready := <-r.fetched:
+			asked = false
+			for _, e := range ready {
+				if r.deliver(e) {
+					inFlight++
+				}
+			}
 		case e := <-r.acked:
 			inFlight--
 			if next := r.finish(e); next != nil && r.deliver(next) {
@@ -145,66 +147,43 @@ func (r *reader) run() {
 	}
 }
 
-func (r *reader) nextOffset() int64 {
+// hungry says whether there is more, and enough has been answered to read on.
+func (r *reader) hungry() bool {
+	config := r.sub.broker.config
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.next
+	return r.head.Load() > r.next && len(r.open) <= config.Window/2 && r.bytes <= config.WindowBytes/2
 }
 
-// room says whether enough has been answered to read on.
-func (r *reader) room() bool {
+// span is what to read next: offsets from low up to, not including, high. Its
+// length is bounded by the messages in the window and by what their payloads are
+// likely to take.
+func (r *reader) span() span {
+	config := r.sub.broker.config
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.open) <= r.sub.broker.config.Window/2
+	most := min(config.Window-len(r.open), (config.WindowBytes-r.bytes)/max(r.size, 1))
+	return span{reader: r, low: r.next, high: min(r.next+int64(max(most, 1)), r.head.Load())}
 }
 
-// read takes the next messages into the window, in the order of the log, and
-// returns those that no earlier message of their key holds back.
-func (r *reader) read(ctx context.Context) ([]*entry, error) {
-	head := r.head.Load()
-	r.mu.Lock()
-	from, most := r.next, r.sub.broker.config.Window-len(r.open)
-	r.mu.Unlock()
-	select {
-	case r.sub.broker.reads <- struct{}{}:
-		defer func() { <-r.sub.broker.reads }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	rows, err := r.sub.broker.db.QueryContext(ctx, `
-		SELECT "offset", message_id, partition_key, metadata, payload FROM queue_log
-		WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4 ORDER BY "offset"`,
-		r.sub.topic, r.partition, from, from+int64(most))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var entries []*entry
-	for rows.Next() {
-		e := &entry{}
-		if err := rows.Scan(&e.offset, &e.id, &e.key, &e.metadata, &e.payload); err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
+// accept takes the span's messages into the window and returns those that no
+// earlier message of their key holds back. Offsets have no gaps: what is missing
+// was taken by retention.
+func (r *reader) accept(entries []*entry, high int64) []*entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var ready []*entry
 	for _, e := range entries {
 		r.open[e.offset] = true
-		r.next = e.offset + 1
+		r.bytes += len(e.payload)
+		r.size = (3*r.size + len(e.payload)) / 4
 		if len(r.waiting[e.key]) == 0 {
 			ready = append(ready, e)
 		}
 		r.waiting[e.key] = append(r.waiting[e.key], e)
 	}
-	if len(entries) == 0 {
-		r.next = max(r.next, head) // retention took what was there
-	}
-	return ready, nil
+	r.next = max(r.next, high)
+	return ready
 }
 
 // finish forgets an acked message and returns the next one of its key.
@@ -212,6 +191,7 @@ func (r *reader) finish(e *entry) *entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.open, e.offset)
+	r.bytes -= len(e.payload)
 	rest := r.waiting[e.key][1:]
 	if len(rest) == 0 {
 		delete(r.waiting, e.key)

@@ -34,6 +34,8 @@ type subscription struct {
 	alive   context.Context // of the messages: done when waiting for them is over
 	kill    context.CancelFunc
 
+	wanted chan struct{} // a reader asks for more
+
 	mu      sync.Mutex
 	readers map[int]*reader
 	wg      sync.WaitGroup
@@ -43,6 +45,7 @@ func newSubscription(ctx context.Context, b *Broker, group, topic string) (*subs
 	s := &subscription{
 		broker: b, group: group, topic: topic, member: uuid.NewString(),
 		out:     make(chan *message.Message),
+		wanted:  make(chan struct{}, 1),
 		readers: map[int]*reader{},
 		logger:  b.logger.With("consumer_group", group, "topic", topic),
 	}
@@ -85,6 +88,7 @@ func (s *subscription) run() {
 	defer close(s.out)
 	s.broker.watchHeads(s)
 	defer s.broker.unwatchHeads(s)
+	s.wg.Go(s.fetch)
 
 	balance := time.NewTimer(0)
 	defer balance.Stop()
@@ -156,12 +160,12 @@ func (s *subscription) setHead(partition int, next int64) {
 // to another member by now: its reader stops.
 func (s *subscription) flush(ctx context.Context) error {
 	var moved []*reader
-	var args = []any{s.group, s.topic, s.member}
+	var partitions, epochs, offsets []int64
 	s.mu.Lock()
 	for _, r := range s.readers {
 		if done, dirty := r.done(); dirty {
 			moved = append(moved, r)
-			args = append(args, r.partition, r.epoch, done)
+			partitions, epochs, offsets = append(partitions, int64(r.partition)), append(epochs, r.epoch), append(offsets, done)
 		}
 	}
 	s.mu.Unlock()
@@ -169,25 +173,20 @@ func (s *subscription) flush(ctx context.Context) error {
 		return nil
 	}
 	still := map[int]int64{}
+	values, args := s.broker.db.Rows(4, database.Integers("part", partitions), database.Integers("epoch", epochs), database.Integers("done", offsets))
 	err := s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		rows, err := tx.QueryContext(ctx, `
-			UPDATE queue_cursors AS c SET next_offset = v.column3
-			FROM (VALUES `+castValues(len(moved), 4, "integer", "bigint", "bigint")+`) AS v
-			WHERE c.consumer_group = $1 AND c.topic = $2 AND c.owner = $3 AND c.partition = v.column1 AND c.epoch = v.column2
-			RETURNING partition, next_offset`, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return database.Read(ctx, tx, func(scan func(...any) error) error {
 			var partition int
 			var offset int64
-			if err := rows.Scan(&partition, &offset); err != nil {
+			if err := scan(&partition, &offset); err != nil {
 				return err
 			}
 			still[partition] = offset
-		}
-		return rows.Err()
+			return nil
+		}, `
+			UPDATE queue_cursors AS c SET next_offset = v.done FROM (`+values+`) AS v
+			WHERE c.consumer_group = $1 AND c.topic = $2 AND c.owner = $3 AND c.partition = v.part AND c.epoch = v.epoch
+			RETURNING partition, next_offset`, append([]any{s.group, s.topic, s.member}, args...)...)
 	})
 	if err != nil {
 		return err
