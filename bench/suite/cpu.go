@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,4 +40,23 @@ func postgresCPU() (total time.Duration) {
 		}
 	}
 	return total
+}
+
+// startProfile profiles this process, if asked to, until stop is called.
+func (b *bench) startProfile() (stop func()) {
+	if b.profile == "" {
+		return func() {}
+	}
+	file, err := os.Create(b.profile)
+	if err == nil {
+		err = pprof.StartCPUProfile(file)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: no profile:", err)
+		return func() {}
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+	}
 }

@@ -35,6 +35,7 @@ func run(ctx context.Context) error {
 	report := flag.Bool("report", false, "write bench/RESULTS.md, bench/results.json and docs/bench.svg")
 	jsonFile := flag.String("json", "", "write the figures to this file")
 	svgFile := flag.String("svg", "", "write a chart to this file")
+	flag.StringVar(&b.profile, "profile", "", "write a CPU profile of the last figure taken of produce, drain or end to end, this process's part of it, to this file")
 	flag.IntVar(&b.n, "n", 10_000, "events of a measurement")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds: the figures are their medians")
 	flag.DurationVar(&b.seconds, "seconds", 10*time.Second, "how long to measure a latency")

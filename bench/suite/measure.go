@@ -33,6 +33,7 @@ type bench struct {
 	n       int
 	rounds  int
 	seconds time.Duration // of a latency measurement
+	profile string        // file for a CPU profile of the last figure; "" for none
 }
 
 // drain times how fast n events that wait in the outbox are forwarded and
@@ -58,6 +59,7 @@ func drain(c contender, n, consumers int) entry {
 		}
 		want := (n - n*c.failing/100) * consumers
 		var handled atomic.Int64
+		profiled := b.startProfile()
 		start := time.Now()
 		stop, err := s.start(ctx, consumers, func(int) { handled.Add(1) })
 		if err != nil {
@@ -65,6 +67,7 @@ func drain(c contender, n, consumers int) entry {
 		}
 		err = await(ctx, &handled, int64(want))
 		took := time.Since(start)
+		profiled()
 		after, usageErr := b.server.usage(ctx, db)
 		if err = errors.Join(err, usageErr, letters(ctx, db, n*c.failing/100), stop()); err != nil {
 			return nil, err
@@ -115,9 +118,12 @@ func produce(c contender) entry {
 		if err := produceAll(ctx, s, 0, warm); err != nil {
 			return nil, err
 		}
+		profiled := b.startProfile()
 		start := time.Now()
 		err = produceAll(ctx, s, warm, warm+b.n)
-		return rate(b.n, start), err
+		took := rate(b.n, start)
+		profiled()
+		return took, err
 	}}
 }
 
@@ -166,6 +172,7 @@ func endToEnd(c contender) entry {
 		if err != nil {
 			return nil, err
 		}
+		profiled := b.startProfile()
 		start := time.Now()
 		err = produceAll(ctx, s, 0, b.n)
 		produced := time.Since(start)
@@ -173,6 +180,7 @@ func endToEnd(c contender) entry {
 			err = await(ctx, &handled, int64(b.n))
 		}
 		took := time.Since(start)
+		profiled()
 		if err = errors.Join(err, stop()); err != nil {
 			return nil, err
 		}

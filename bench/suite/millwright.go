@@ -122,7 +122,7 @@ func (m *millwright) consumers(n int, handled func(int)) []consumer.Consumer {
 
 // unsent counts the events that wait in the outbox.
 func (m *millwright) unsent(ctx context.Context) (n int, err error) {
-	err = m.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox WHERE sent_at IS NULL`).Scan(&n)
+	err = m.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox`).Scan(&n)
 	return n, err
 }
 

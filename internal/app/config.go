@@ -45,7 +45,7 @@ type Config struct {
 	OutboxAttempts int `env:"OUTBOX_ATTEMPTS" default:"10" help:"How often an event may fail to be published, while the broker answers, before it is set aside."`
 
 	ProcessedRetention   time.Duration `env:"PROCESSED_RETENTION" default:"168h" help:"How long a consumer remembers an event, to drop duplicates."`
-	OutboxRetention      time.Duration `env:"OUTBOX_RETENTION" default:"24h" help:"How long sent events stay in the outbox."`
+	OutboxRetention      time.Duration `env:"OUTBOX_RETENTION" default:"24h" help:"How long events that a broker outside the database has confirmed are kept, in outbox_sent."`
 	QueueRetention       time.Duration `env:"QUEUE_RETENTION" default:"24h" help:"How long messages that all consumers have passed stay in the SQL queue."`
 	DeadLetterRetention  time.Duration `env:"DEAD_LETTER_RETENTION" default:"720h" help:"How long resolved and discarded dead letters are kept. Others are kept until someone decides."`
 	IdempotencyRetention time.Duration `env:"IDEMPOTENCY_RETENTION" default:"24h" help:"How long Idempotency-Keys are remembered."`

@@ -92,11 +92,12 @@ type TxPublisher interface {
 
 // Rows are messages that are in the database already.
 type Rows struct {
-	// Select yields them with the columns id (in the order of which they are
-	// appended), key_hash, partition_key, message_id, metadata and payload. Its
-	// parameters are numbered from $1.
-	Select string
-	Args   []any
+	// Query yields them with the columns id (in the order of which they are
+	// appended), key_hash, partition_key, message_id, metadata and payload. It is
+	// run once, as a common table expression: a SELECT, or on PostgreSQL also a
+	// DELETE … RETURNING. Its parameters are numbered from $1.
+	Query string
+	Args  []any
 	// KeyHashes are the Hash of each row's key, for what has to be known before
 	// the rows are read.
 	KeyHashes []uint32

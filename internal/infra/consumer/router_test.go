@@ -44,10 +44,10 @@ func TestEffectAndEventsCommitTogether(t *testing.T) {
 		b.applied(1)
 		b.eventually("the caused event", func() bool { return caused.Load() != nil })
 		require.EqualValues(t, 3, calls.Load())
-		require.Equal(t, 2, b.count(`SELECT COUNT(*) FROM outbox`), "one cause, one effect")
+		require.Equal(t, 2, b.count(`SELECT COUNT(*) FROM queue_log`), "one cause, one effect")
 
 		var cause string
-		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT event_id FROM outbox WHERE event_type = 'clock.ticked'`).Scan(&cause))
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT message_id FROM queue_log WHERE topic = 'clock' ORDER BY created_at LIMIT 1`).Scan(&cause))
 		effect := caused.Load().(envelope.Header)
 		require.Equal(t, cause, effect.CausationID)
 		require.Equal(t, cause, effect.CorrelationID)
@@ -285,6 +285,6 @@ func TestLoopBecomesADeadLetter(t *testing.T) {
 		letter := b.deadLetters(1)[0]
 		require.Contains(t, letter.Error, "number 17 in a chain of events, at most 16: do two handlers answer each other?")
 		require.Equal(t, 1, letter.Attempts)
-		require.Equal(t, 17, b.count(`SELECT COUNT(*) FROM outbox`))
+		require.Equal(t, 17, b.count(`SELECT COUNT(*) FROM queue_log`))
 	})
 }

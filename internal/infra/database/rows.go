@@ -67,9 +67,18 @@ func (c Column) part(from, to int) Column {
 }
 
 // Rows is a SELECT of the given rows and its arguments, which start at $first.
-// On PostgreSQL its text doesn't depend on how many rows there are, so that it
-// is prepared once.
+// On PostgreSQL its text is the same for one row, and for any number of more, so
+// that it is prepared once for each.
 func (db *DB) Rows(first int, columns ...Column) (query string, args []any) {
+	rows := columns[0].len()
+	if db.dialect == Postgres && rows == 1 { // no arrays to make and take apart
+		fields := make([]string, len(columns))
+		for i, c := range columns {
+			fields[i] = fmt.Sprintf("$%d::%s AS %s", first+i, c.Type, c.Name)
+			args = append(args, c.value(0))
+		}
+		return "SELECT " + strings.Join(fields, ", "), args
+	}
 	if db.dialect == Postgres {
 		names, arrays := make([]string, len(columns)), make([]string, len(columns))
 		for i, c := range columns {
@@ -83,7 +92,6 @@ func (db *DB) Rows(first int, columns ...Column) (query string, args []any) {
 	for i, c := range columns {
 		names[i] = fmt.Sprintf("column%d AS %s", i+1, c.Name)
 	}
-	rows := columns[0].len()
 	for r := range rows {
 		for _, c := range columns {
 			args = append(args, c.value(r))

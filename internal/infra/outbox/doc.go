@@ -2,15 +2,14 @@
 // committed.
 //
 // [Publisher] writes each event as a row in the caller's transaction. The
-// [Forwarder] reads the rows and publishes them to the broker; a row is marked
-// sent only when the broker has confirmed it, so a crash at any moment means
-// that it is published again, never that it is lost. Consumers drop the
-// duplicate (package inbox).
+// [Forwarder] hands the rows to the broker; a row leaves the outbox only when the
+// broker has confirmed it, so a crash at any moment means that it is published
+// again, never that it is lost. Consumers drop the duplicate (package inbox).
 //
 // A row's life:
 //
-//	unsent ──confirmed──▶ sent ──retention──▶ gone
-//	  │ ▲
+//	waiting ──confirmed by a broker elsewhere──▶ outbox_sent ──retention──▶ gone
+//	  │ ▲ └───moved, in one transaction──▶ the log of a queue in this database
 //	  │ └── retry_at: failed while the broker answered; waits a little longer each time
 //	  └──▶ set aside: out of attempts, or rejected; waits for an operator (Store.Resend)
 //

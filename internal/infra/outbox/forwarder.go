@@ -139,7 +139,7 @@ func (f *Forwarder) Forward(ctx context.Context) (int, error) {
 // due looks without locking, so that an idle Forwarder writes nothing.
 func (f *Forwarder) due(ctx context.Context) (bool, error) {
 	var due bool
-	err := f.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL AND set_aside_at IS NULL)`).Scan(&due)
+	err := f.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE set_aside_at IS NULL)`).Scan(&due)
 	if err != nil {
 		return false, fmt.Errorf("outbox: look for events: %w", err)
 	}
@@ -149,9 +149,10 @@ func (f *Forwarder) due(ctx context.Context) (bool, error) {
 // settings are a pass's own. A stopped process must not keep its partitions for
 // ever. And as the table is empty one moment and full the next, the planner's
 // statistics are wrong most of the time: it must follow the indexes in any case,
-// or it sorts the whole backlog for every batch.
-const settings = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true),
-	set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)`
+// or it reads and sorts the whole backlog for every batch.
+const settings = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true), set_config('jit', 'off', true),
+	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
 // locked are partitions that a pass works on.
 type locked struct {
@@ -166,9 +167,9 @@ func (f *Forwarder) lock(ctx context.Context, tx database.Tx) (locked, error) {
 	// One probe of an index for each, where EXISTS is free to read everything.
 	query := `
 		SELECT partition, (SELECT id FROM outbox o
-			WHERE o.partition = p.partition AND sent_at IS NULL AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL) LIMIT 1) IS NOT NULL
+			WHERE o.partition = p.partition AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL) LIMIT 1) IS NOT NULL
 		FROM outbox_partitions p
-		WHERE (SELECT id FROM outbox o WHERE o.partition = p.partition AND sent_at IS NULL ORDER BY id LIMIT 1) IS NOT NULL
+		WHERE (SELECT id FROM outbox o WHERE o.partition = p.partition ORDER BY id LIMIT 1) IS NOT NULL
 		ORDER BY RANDOM() LIMIT $1`
 	if f.db.Dialect() == database.Postgres {
 		if _, err := database.Queued(tx).ExecContext(ctx, settings); err != nil {

@@ -142,11 +142,11 @@ func TestUnmarkedRowIsSentAgain(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		b := setup(t, db)
 		b.publish(opened{Account: "a"})
-		_, err := db.ExecContext(t.Context(), `ALTER TABLE outbox RENAME COLUMN sent_at TO gone`)
+		_, err := db.ExecContext(t.Context(), `ALTER TABLE outbox RENAME COLUMN created_at TO gone`)
 		require.NoError(t, err)
 		_, err = b.forwarder(outbox.Config{}).Forward(t.Context())
 		require.Error(t, err)
-		_, err = db.ExecContext(t.Context(), `ALTER TABLE outbox RENAME COLUMN gone TO sent_at`)
+		_, err = db.ExecContext(t.Context(), `ALTER TABLE outbox RENAME COLUMN gone TO created_at`)
 		require.NoError(t, err)
 		require.Equal(t, 1, forwardAll(t, b.forwarder(outbox.Config{})))
 		require.NotEmpty(t, b.broker.of("accounts/a"))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -26,6 +27,9 @@ type row struct {
 	attempts int
 	message  *message.Message // nil where the payload stays in the database
 }
+
+// partition is the part of the outbox that the row is in.
+func (r row) partition() int64 { return int64(r.keyHash % Partitions) }
 
 // outcome is what became of a row: sent if err is nil.
 type outcome struct {
@@ -46,12 +50,12 @@ func (f *Forwarder) read(ctx context.Context, q querier, from locked, withPayloa
 		args = append(args, now)
 		held = `AND NOT EXISTS (
 			SELECT 1 FROM outbox held
-			WHERE held.sent_at IS NULL AND (held.retry_at IS NOT NULL OR held.set_aside_at IS NOT NULL)
+			WHERE (held.retry_at IS NOT NULL OR held.set_aside_at IS NOT NULL)
 			AND (held.retry_at > $3 OR held.set_aside_at IS NOT NULL)
 			AND held.partition = o.partition AND held.topic = o.topic AND held.partition_key = o.partition_key AND held.id <= o.id)`
 	}
 	oldest := func(partition string) string {
-		return `SELECT ` + columns + ` FROM outbox o WHERE partition = ` + partition + ` AND sent_at IS NULL ` + held + ` ORDER BY id LIMIT $2`
+		return `SELECT ` + columns + ` FROM outbox o WHERE partition = ` + partition + ` ` + held + ` ORDER BY id LIMIT $2`
 	}
 	if f.db.Dialect() == database.Postgres {
 		query := `SELECT o.* FROM unnest($1::bigint[]) AS p(partition) CROSS JOIN LATERAL (` + oldest("p.partition") + `) AS o`
@@ -106,25 +110,40 @@ func (f *Forwarder) scan(ctx context.Context, q querier, withPayload bool, query
 	return batch, nil
 }
 
-// mark writes down what became of the rows.
+// mark writes down what became of the rows: those that the broker has go to
+// outbox_sent.
 func (f *Forwarder) mark(ctx context.Context, tx database.Tx, outcomes []outcome) error {
-	now := time.Now()
-	var sent []int64
+	if err := f.markFailures(ctx, tx, outcomes); err != nil {
+		return err
+	}
+	var sent []row
 	for _, o := range outcomes {
 		if o.err == nil {
-			sent = append(sent, o.row.id)
-			continue
-		}
-		if err := f.markFailed(ctx, tx, o, now); err != nil {
-			return err
+			sent = append(sent, o.row)
 		}
 	}
 	if len(sent) == 0 {
 		return nil
 	}
-	these, arg := f.db.AnyOf("id", 2, sent)
-	if _, err := database.Queued(tx).ExecContext(ctx, `UPDATE outbox SET sent_at = $1, retry_at = NULL, error = '' WHERE `+these, now, arg); err != nil {
+	const columns = "id, topic, partition_key, event_id, event_type, metadata, payload, created_at, attempts"
+	query, args := f.takeOut(sent, "o."+strings.ReplaceAll(columns, ", ", ", o."))
+	_, err := database.Queued(tx).ExecContext(ctx, fmt.Sprintf(`
+		WITH taken_out AS (%s) INSERT INTO outbox_sent (%s, sent_at) SELECT t.*, $%d FROM taken_out t`, query, columns, len(args)+1), append(args, time.Now())...)
+	if err != nil {
 		return fmt.Errorf("mark events as sent: %w", err)
+	}
+	return f.clear(ctx, tx, sent)
+}
+
+func (f *Forwarder) markFailures(ctx context.Context, tx database.Tx, outcomes []outcome) error {
+	now := time.Now()
+	for _, o := range outcomes {
+		if o.err == nil {
+			continue
+		}
+		if err := f.markFailed(ctx, tx, o, now); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -142,8 +161,8 @@ func (f *Forwarder) markFailed(ctx context.Context, tx database.Tx, o outcome, n
 		retryAt = &at
 		log.WarnContext(ctx, "event could not be published, its key waits", "retry_in", pause)
 	}
-	_, err := database.Queued(tx).ExecContext(ctx, `UPDATE outbox SET attempts = $1, error = $2, retry_at = $3, set_aside_at = $4 WHERE id = $5`,
-		attempts, o.err.Error(), retryAt, setAsideAt, o.row.id)
+	_, err := database.Queued(tx).ExecContext(ctx, `UPDATE outbox SET attempts = $1, error = $2, retry_at = $3, set_aside_at = $4 WHERE partition = $5 AND id = $6`,
+		attempts, o.err.Error(), retryAt, setAsideAt, o.row.partition(), o.row.id)
 	if err != nil {
 		return fmt.Errorf("mark event %d as failed: %w", o.row.id, err)
 	}

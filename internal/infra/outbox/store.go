@@ -48,7 +48,7 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 	status := Status{SetAside: []SetAside{}}
 	var oldest database.Time
 	err := s.db.QueryRowContext(ctx, `
-		SELECT COUNT(*), MIN(created_at), COUNT(CASE WHEN set_aside_at IS NULL THEN retry_at END) FROM outbox WHERE sent_at IS NULL`).
+		SELECT COUNT(*), MIN(created_at), COUNT(CASE WHEN set_aside_at IS NULL THEN retry_at END) FROM outbox`).
 		Scan(&status.Unsent, &oldest, &status.Retrying)
 	if err != nil {
 		return status, fmt.Errorf("outbox: read status: %w", err)
@@ -56,7 +56,7 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 	status.OldestUnsent = oldest.Pointer()
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT id, event_id, event_type, topic, partition_key, attempts, error, created_at, set_aside_at FROM outbox
-		WHERE sent_at IS NULL AND set_aside_at IS NOT NULL ORDER BY id LIMIT 100`)
+		WHERE set_aside_at IS NOT NULL ORDER BY id LIMIT 100`)
 	if err != nil {
 		return status, fmt.Errorf("outbox: read events set aside: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) Resend(ctx context.Context, ids ...int64) (int64, error) {
 	var total int64
 	err := s.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		total = 0
-		const resend = `UPDATE outbox SET set_aside_at = NULL, retry_at = NULL, attempts = 0 WHERE sent_at IS NULL AND set_aside_at IS NOT NULL`
+		const resend = `UPDATE outbox SET set_aside_at = NULL, retry_at = NULL, attempts = 0 WHERE set_aside_at IS NOT NULL`
 		if len(ids) == 0 {
 			result, err := tx.ExecContext(ctx, resend)
 			if err != nil {
@@ -118,7 +118,7 @@ func (s *Store) Resend(ctx context.Context, ids ...int64) (int64, error) {
 // returns how many. It is a retention job.
 func Prune(ctx context.Context, tx database.Tx, before time.Time, limit int) (int64, error) {
 	result, err := tx.ExecContext(ctx, `
-		DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE sent_at < $1 LIMIT $2)`, before, limit)
+		DELETE FROM outbox_sent WHERE (sent_at, id) IN (SELECT sent_at, id FROM outbox_sent WHERE sent_at < $1 ORDER BY sent_at, id LIMIT $2)`, before, limit)
 	if err != nil {
 		return 0, fmt.Errorf("outbox: prune: %w", err)
 	}

@@ -28,8 +28,9 @@ func Event[T any](payload T) envelope.Event[T] {
 	}
 }
 
-// Published returns the events in the outbox, in the order in which they were
-// written.
+// Published returns the events that wait in the outbox, in the order in which they
+// were written. In a handler's own test, where nothing forwards them, these are
+// all.
 func Published(t *testing.T, db *database.DB) []envelope.Envelope {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `SELECT event_id, metadata, payload FROM outbox ORDER BY id`)

@@ -60,7 +60,7 @@ func (b *Broker) rows(messages []*message.Message) (broker.Rows, error) {
 		ids[i], hashes[i], payloads[i] = int64(i), int64(rows.KeyHashes[i]), database.Bytes(m.Payload)
 		keys[i], uuids[i], metadata[i] = key, m.UUID, string(encoded)
 	}
-	rows.Select, rows.Args = b.db.Rows(1, database.Integers("id", ids), database.Integers("key_hash", hashes), database.ByteStrings("payload", payloads),
+	rows.Query, rows.Args = b.db.Rows(1, database.Integers("id", ids), database.Integers("key_hash", hashes), database.ByteStrings("payload", payloads),
 		database.Strings("partition_key", keys), database.Strings("message_id", uuids), database.Strings("metadata", metadata))
 	return rows, nil
 }
@@ -102,10 +102,10 @@ func (b *Broker) append(ctx context.Context, tx database.Tx, topic string, rows 
 	}
 	n := len(rows.Args)
 	_, err = queue.ExecContext(ctx, fmt.Sprintf(`
-		INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at)
+		WITH r AS (%s) INSERT INTO queue_log (topic, partition, "offset", message_id, partition_key, metadata, payload, created_at)
 		SELECT p.topic, p.partition, p.next_offset + ROW_NUMBER() OVER (PARTITION BY p.partition ORDER BY r.id) - 1,
 			r.message_id, r.partition_key, r.metadata, r.payload, $%d
-		FROM (%s) AS r JOIN queue_partitions p ON p.topic = $%d AND p.partition = r.key_hash %% $%d`, n+1, rows.Select, n+2, n+3),
+		FROM r JOIN queue_partitions p ON p.topic = $%d AND p.partition = r.key_hash %% $%d`, rows.Query, n+1, n+2, n+3),
 		append(slices.Clone(rows.Args), time.Now(), topic, count)...)
 	if err != nil {
 		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)

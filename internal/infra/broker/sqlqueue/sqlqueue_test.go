@@ -102,7 +102,7 @@ func TestOffsetsHaveNoGaps(t *testing.T) {
 				query, args := db.Rows(1, database.Integers("id", []int64{0}), database.Integers("key_hash", []int64{int64(hash)}),
 					database.Strings("partition_key", []string{fmt.Sprint("k", i%5)}), database.Strings("message_id", []string{fmt.Sprint(i)}),
 					database.Strings("metadata", []string{"{}"}), database.ByteStrings("payload", [][]byte{{}}))
-				if err := b.PublishTx(ctx, tx, topic, broker.Rows{Select: query, Args: args, KeyHashes: []uint32{hash}}); err != nil {
+				if err := b.PublishTx(ctx, tx, topic, broker.Rows{Query: query, Args: args, KeyHashes: []uint32{hash}}); err != nil {
 					return err
 				}
 				if i%3 == 0 {

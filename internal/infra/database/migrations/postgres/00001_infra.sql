@@ -1,12 +1,18 @@
 -- +goose Up
 
--- Events written in the caller's transaction, waiting for the Forwarder.
+-- Names and keys in indexes compare byte by byte (COLLATE "C"): their order means
+-- nothing to people, and in a database with a language's order it would cost a
+-- library call for every comparison.
+
+-- Events written in the caller's transaction, waiting for the Forwarder: a row is
+-- gone as soon as the broker has it. So the table is read by its one order, and
+-- there is no backlog of sent rows that a bad plan could wade through.
 CREATE TABLE outbox (
-    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     partition     smallint    NOT NULL, -- what a Forwarder locks
-    topic         text        NOT NULL,
+    id            bigint      GENERATED ALWAYS AS IDENTITY,
+    topic         text        NOT NULL COLLATE "C",
     key_hash      bigint      NOT NULL, -- of the key: what its partition is derived from, here and in the queue
-    partition_key text        NOT NULL,
+    partition_key text        NOT NULL COLLATE "C",
     event_id      text        NOT NULL,
     event_type    text        NOT NULL,
     metadata      text        NOT NULL, -- JSON: the message's headers
@@ -16,12 +22,25 @@ CREATE TABLE outbox (
     error         text        NOT NULL DEFAULT '',
     retry_at      timestamptz, -- failed: its key waits until then
     set_aside_at  timestamptz, -- gave up: its key waits for an operator
-    sent_at       timestamptz  -- confirmed by the broker
+    PRIMARY KEY (partition, id)
 );
-CREATE INDEX outbox_unsent ON outbox (partition, id) WHERE sent_at IS NULL;
-CREATE INDEX outbox_held ON outbox (partition, topic, partition_key, id)
-    WHERE sent_at IS NULL AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL);
-CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX outbox_held ON outbox (partition, topic, partition_key, id) WHERE retry_at IS NOT NULL OR set_aside_at IS NOT NULL;
+
+-- Events that a broker outside this database has confirmed, until retention
+-- removes them. Those for a queue in this database are in the queue's log.
+CREATE TABLE outbox_sent (
+    id            bigint      NOT NULL,
+    topic         text        NOT NULL,
+    partition_key text        NOT NULL,
+    event_id      text        NOT NULL,
+    event_type    text        NOT NULL,
+    metadata      text        NOT NULL,
+    payload       bytea       NOT NULL,
+    created_at    timestamptz NOT NULL,
+    attempts      integer     NOT NULL, -- that failed before
+    sent_at       timestamptz NOT NULL,
+    PRIMARY KEY (sent_at, id)
+);
 
 -- One row a partition, locked by the Forwarder that works on it.
 CREATE TABLE outbox_partitions (
@@ -31,9 +50,9 @@ INSERT INTO outbox_partitions SELECT generate_series(0, 15);
 
 -- Which consumer has handled which event.
 CREATE TABLE processed (
-    consumer     text        NOT NULL,
-    event_id     text        NOT NULL,
-    source       text        NOT NULL,
+    consumer     text        NOT NULL COLLATE "C",
+    event_id     text        NOT NULL COLLATE "C",
+    source       text        NOT NULL COLLATE "C",
     processed_at timestamptz NOT NULL,
     PRIMARY KEY (consumer, event_id, source)
 );
@@ -82,4 +101,4 @@ CREATE TABLE dead_letter_actions (
 );
 
 -- +goose Down
-DROP TABLE dead_letter_actions, dead_letters, processed, outbox_partitions, outbox;
+DROP TABLE dead_letter_actions, dead_letters, processed, outbox_partitions, outbox_sent, outbox;

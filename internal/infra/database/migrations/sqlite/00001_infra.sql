@@ -1,6 +1,7 @@
 -- +goose Up
 
--- Events written in the caller's transaction, waiting for the Forwarder.
+-- Events written in the caller's transaction, waiting for the Forwarder: a row is
+-- gone as soon as the broker has it.
 CREATE TABLE outbox (
     id            integer     PRIMARY KEY AUTOINCREMENT,
     partition     integer     NOT NULL, -- what a Forwarder locks
@@ -11,17 +12,30 @@ CREATE TABLE outbox (
     event_type    text        NOT NULL,
     metadata      text        NOT NULL, -- JSON: the message's headers
     payload       blob        NOT NULL,
-    created_at    timestamp NOT NULL,
+    created_at    timestamp   NOT NULL,
     attempts      integer     NOT NULL DEFAULT 0,
     error         text        NOT NULL DEFAULT '',
-    retry_at      timestamp  , -- failed: its key waits until then
-    set_aside_at  timestamp  , -- gave up: its key waits for an operator
-    sent_at       timestamp -- confirmed by the broker
+    retry_at      timestamp, -- failed: its key waits until then
+    set_aside_at  timestamp  -- gave up: its key waits for an operator
 );
-CREATE INDEX outbox_unsent ON outbox (partition, id) WHERE sent_at IS NULL;
-CREATE INDEX outbox_held ON outbox (partition, topic, partition_key, id)
-    WHERE sent_at IS NULL AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL);
-CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX outbox_order ON outbox (partition, id);
+CREATE INDEX outbox_held ON outbox (partition, topic, partition_key, id) WHERE retry_at IS NOT NULL OR set_aside_at IS NOT NULL;
+
+-- Events that a broker outside this database has confirmed, until retention
+-- removes them. Those for a queue in this database are in the queue's log.
+CREATE TABLE outbox_sent (
+    id            integer     NOT NULL,
+    topic         text        NOT NULL,
+    partition_key text        NOT NULL,
+    event_id      text        NOT NULL,
+    event_type    text        NOT NULL,
+    metadata      text        NOT NULL,
+    payload       blob        NOT NULL,
+    created_at    timestamp   NOT NULL,
+    attempts      integer     NOT NULL, -- that failed before
+    sent_at       timestamp   NOT NULL,
+    PRIMARY KEY (sent_at, id)
+) WITHOUT ROWID;
 
 -- One row a partition, locked by the Forwarder that works on it.
 CREATE TABLE outbox_partitions (
@@ -86,4 +100,5 @@ DROP TABLE dead_letter_actions;
 DROP TABLE dead_letters;
 DROP TABLE processed;
 DROP TABLE outbox_partitions;
+DROP TABLE outbox_sent;
 DROP TABLE outbox;
