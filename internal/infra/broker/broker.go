@@ -7,8 +7,10 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"hash/fnv"
+	"maps"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -93,7 +95,7 @@ type TxPublisher interface {
 // Rows are messages that are in the database already.
 type Rows struct {
 	// Query yields them with the columns id (in the order of which they are
-	// appended), key_hash, partition_key, message_id, metadata and payload. It is
+	// appended), key_hash, partition_key, message_id, metadata (as by Headers) and payload. It is
 	// run once, as a common table expression: a SELECT, or on PostgreSQL also a
 	// DELETE … RETURNING. Its parameters are numbered from $1.
 	Query string
@@ -101,6 +103,26 @@ type Rows struct {
 	// KeyHashes are the Hash of each row's key, for what has to be known before
 	// the rows are read.
 	KeyHashes []uint32
+}
+
+// Headers are a message's key and its other metadata as a JSON object, for a
+// table: the key has a column of its own. Then most messages have the same
+// metadata, and a reader needs to decode it once. WithKey puts the two together.
+func Headers(m *message.Message) (key, metadata string, err error) {
+	others := m.Metadata
+	if key = m.Metadata.Get(PartitionKey); key != "" {
+		others = maps.Clone(m.Metadata)
+		delete(others, PartitionKey)
+	}
+	encoded, err := json.Marshal(others)
+	return key, string(encoded), err
+}
+
+// WithKey adds the key that Headers took out.
+func WithKey(m *message.Message, key string) {
+	if key != "" {
+		m.Metadata.Set(PartitionKey, key)
+	}
 }
 
 // Hash maps a key to a number, the same in every process and build: 32-bit

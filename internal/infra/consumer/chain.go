@@ -60,9 +60,18 @@ func (r *Router) gaveUp(err error) bool {
 	return r.hard.Err() == nil && !errors.Is(err, inbox.ErrUnavailable)
 }
 
+// retry is Watermill's Retry, which is only troubled with messages that have
+// failed once: nearly all of them don't.
 func (r *Router) retry(c Consumer) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(m *message.Message) ([]*message.Message, error) {
+			ctx := m.Context()
+			produced, err := next(m)
+			if err == nil {
+				return produced, nil
+			}
+			m.SetContext(ctx)
+			first := true
 			return middleware.Retry{
 				MaxRetries:          c.retries,
 				InitialInterval:     r.config.RetryPause,
@@ -74,7 +83,13 @@ func (r *Router) retry(c Consumer) message.HandlerMiddleware {
 					r.logger.WarnContext(m.Context(), "attempt failed", "consumer", c.name, "event_id", m.UUID, "attempt", p.RetryNum+1, "error", firstLine(p.Err))
 					return !IsPermanent(p.Err)
 				},
-			}.Middleware(next)(m)
+			}.Middleware(func(m *message.Message) ([]*message.Message, error) {
+				if first {
+					first = false
+					return produced, err
+				}
+				return next(m)
+			})(m)
 		}
 	}
 }
@@ -134,6 +149,9 @@ type timeout struct{}
 
 func (timeout) Error() string { return "handler timed out" }
 
+// timeoutAfter is the ErrTimeout of a consumer's own limit.
+func timeoutAfter(d time.Duration) error { return fmt.Errorf("%w after %s", ErrTimeout, d) }
+
 // Timeout implements the convention of net.Error and context.DeadlineExceeded.
 func (timeout) Timeout() bool { return true }
 
@@ -151,7 +169,7 @@ func (c Consumer) handle(ctx context.Context) error {
 		return fmt.Errorf("consumer %q: no handler for %T: the chain of middleware is put together wrongly", c.name, payload)
 	}
 	tx, _ := inbox.Tx(ctx)
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%w after %s", ErrTimeout, c.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.timedOut)
 	defer cancel()
 	returned := make(chan error, 1)
 	go func() {

@@ -27,6 +27,7 @@ type Consumer struct {
 	effect      bool
 	retries     int
 	timeout     time.Duration
+	timedOut    error // what a handler that takes longer has failed with
 	concurrency int
 	alone       bool
 	problems    []error
@@ -54,6 +55,7 @@ func New(name string, options ...Option) Consumer {
 	if len(c.handlers) == 0 {
 		c.problem("it handles nothing: add On or OnEffect")
 	}
+	c.timedOut = timeoutAfter(c.timeout)
 	if c.concurrency == 0 {
 		c.concurrency = DefaultConcurrency
 		if c.effect {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"example.com/millwright/internal/infra/broker"
@@ -69,10 +68,8 @@ func NewRouter(consumers []Consumer, catalog *envelope.Catalog, b broker.Broker,
 	config.setDefaults()
 	r := &Router{consumers: consumers, catalog: catalog, broker: b, inbox: in, dead: dead, config: config, logger: logger}
 	r.hard, r.kill = context.WithCancelCause(context.Background())
-	// Watermill's Info is about its own inner life.
-	watermillLogger := watermill.NewSlogLoggerWithLevelMapping(logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
 	var err error
-	r.watermill, err = message.NewRouter(message.RouterConfig{CloseTimeout: config.ShutdownTimeout}, watermillLogger)
+	r.watermill, err = message.NewRouter(message.RouterConfig{CloseTimeout: config.ShutdownTimeout}, newLogger(logger))
 	if err != nil {
 		return nil, fmt.Errorf("consumer: make router: %w", err)
 	}

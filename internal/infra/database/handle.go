@@ -22,17 +22,30 @@ type handle struct {
 	stmts   []*sql.Stmt
 }
 
-// enter begins a call: nobody else uses the handle until leave is called. The
-// context ends with the handle.
-func (h *handle) enter(ctx context.Context) (scoped context.Context, leave func(keep bool), err error) {
+// take begins a call: nobody else uses the handle until h.use is unlocked.
+func (h *handle) take() error {
 	h.use.Lock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended {
 		h.use.Unlock()
-		return nil, nil, sql.ErrTxDone
+		return sql.ErrTxDone
+	}
+	return nil
+}
+
+// enter begins a call that talks to the database, and that leave ends. The context
+// ends with the handle.
+func (h *handle) enter(ctx context.Context) (scoped context.Context, leave func(keep bool), err error) {
+	if err := h.take(); err != nil {
+		return nil, nil, err
 	}
 	scoped, cancel := context.WithCancel(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		cancel()
+	}
 	h.cancels = append(h.cancels, cancel)
 	return scoped, func(keep bool) {
 		if !keep {
@@ -127,11 +140,10 @@ func (h *handle) queue(ctx context.Context, query string, args []any) error {
 		_, err := h.ExecContext(ctx, query, args...)
 		return err
 	}
-	_, leave, err := h.enter(ctx)
-	if err != nil {
+	if err := h.take(); err != nil {
 		return err
 	}
-	defer leave(false)
+	defer h.use.Unlock()
 	if h.t.failed == nil {
 		h.t.waiting = append(h.t.waiting, statement{query, args})
 	}

@@ -134,6 +134,10 @@ func Read(ctx context.Context, tx Tx, row func(scan func(dest ...any) error) err
 	if err != nil {
 		return err
 	}
+	return eachRow(rows, row)
+}
+
+func eachRow(rows *sql.Rows, row func(scan func(dest ...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {

@@ -28,7 +28,7 @@ const contentType = "content-type"
 // Message encodes the envelope as a message in structured mode: the envelope is
 // the payload, the event's id the message's UUID.
 func (e Envelope) Message() (*message.Message, error) {
-	payload, err := json.Marshal(e)
+	payload, err := e.MarshalJSON() // not json.Marshal, which would go over it once more
 	if err != nil {
 		return nil, e.fail(ErrPayload, err, "can't be encoded")
 	}
@@ -59,7 +59,11 @@ func FromMessage(m *message.Message) (Envelope, error) {
 // isBinary looks for the attribute that every CloudEvent has among the
 // message's headers. A payload that says it is structured wins.
 func isBinary(m *message.Message) bool {
-	if media, _, err := mime.ParseMediaType(messageContentType(m)); err == nil && media == MediaType {
+	said := messageContentType(m)
+	if said == MediaType {
+		return false
+	}
+	if media, _, err := mime.ParseMediaType(said); err == nil && media == MediaType {
 		return false
 	}
 	for key := range m.Metadata {
@@ -94,17 +98,21 @@ func binaryAttribute(key string) (string, bool) {
 }
 
 func fromBinary(m *message.Message) (Envelope, error) {
-	attributes := map[string]json.RawMessage{}
+	var attributes []attribute
+	add := func(name, value string) {
+		encoded, _ := json.Marshal(value) // a string always marshals
+		attributes = append(attributes, attribute{name, encoded})
+	}
 	for key, value := range m.Metadata {
 		if name, ok := binaryAttribute(key); ok {
 			if unescaped, err := url.PathUnescape(value); err == nil && key[2] == '-' {
 				value = unescaped // the HTTP and NATS bindings percent-encode
 			}
-			attributes[name], _ = json.Marshal(value) // a string always marshals
+			add(name, value)
 		}
 	}
 	if media := messageContentType(m); media != "" {
-		attributes[attrDataContentType], _ = json.Marshal(media)
+		add(attrDataContentType, media)
 	}
 	var e Envelope
 	if err := e.setAttributes(attributes); err != nil {
@@ -143,6 +151,12 @@ const (
 	attrData            = "data"
 	attrDataBase64      = "data_base64"
 )
+
+// attributeNames are all of them, those of every event first.
+var attributeNames = [...]string{
+	attrSpecVersion, attrID, attrSource, attrType, attrTime, attrSchemaVersion, attrPartitionKey, attrCorrelationID, attrDepth, attrData,
+	attrCausationID, attrTraceParent, attrSubject, attrDataContentType, attrDataSchema, attrDataBase64,
+}
 
 // structured is the envelope on the wire, in the order in which a person reads
 // it.
@@ -201,20 +215,31 @@ func (e *Envelope) UnmarshalJSON(encoded []byte) error {
 	return e.setAttributes(attributes)
 }
 
-// setAttributes fills the envelope and takes what it knows out of attributes;
-// the rest become extensions. null counts as absent, as the specification says.
-func (e *Envelope) setAttributes(attributes map[string]json.RawMessage) error {
+// setAttributes fills the envelope; attributes that it doesn't know become
+// extensions. null counts as absent, as the specification says.
+func (e *Envelope) setAttributes(attributes []attribute) error {
 	*e = Envelope{}
-	take := func(name string) json.RawMessage {
-		raw := attributes[name]
-		delete(attributes, name)
+	var values [len(attributeNames)]json.RawMessage
+	for _, a := range attributes {
+		i := slices.Index(attributeNames[:], a.name)
+		switch {
+		case i < 0 && e.Extensions == nil:
+			e.Extensions = map[string]json.RawMessage{a.name: a.value}
+		case i < 0:
+			e.Extensions[a.name] = a.value
+		default:
+			values[i] = a.value
+		}
+	}
+	get := func(name string) json.RawMessage {
+		raw := values[slices.Index(attributeNames[:], name)]
 		if string(raw) == "null" {
 			return nil
 		}
 		return raw
 	}
 	text := func(name string, to *string) error {
-		raw := take(name)
+		raw := get(name)
 		if raw == nil {
 			return nil
 		}
@@ -230,7 +255,7 @@ func (e *Envelope) setAttributes(attributes map[string]json.RawMessage) error {
 		return nil
 	}
 	integer := func(name string, to *int) error {
-		raw := take(name)
+		raw := get(name)
 		if raw == nil {
 			return nil
 		}
@@ -243,7 +268,7 @@ func (e *Envelope) setAttributes(attributes map[string]json.RawMessage) error {
 		return nil
 	}
 	var specVersion, when string
-	for _, attribute := range []struct {
+	for _, attribute := range [...]struct {
 		name string
 		to   *string
 	}{
@@ -277,17 +302,17 @@ func (e *Envelope) setAttributes(attributes map[string]json.RawMessage) error {
 		}
 		e.Time = parsed.UTC()
 	}
-	e.Data = take(attrData)
-	if encoded := take(attrDataBase64); encoded != nil {
+	e.Data = get(attrData)
+	if encoded := get(attrDataBase64); encoded != nil {
 		var data []byte
 		if err := json.Unmarshal(encoded, &data); err != nil {
 			return e.fail(ErrMalformed, nil, "attribute %q is not base64", attrDataBase64)
 		}
 		e.Data = data
 	}
-	maps.DeleteFunc(attributes, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
-	if len(attributes) > 0 {
-		e.Extensions = attributes
+	maps.DeleteFunc(e.Extensions, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
+	if len(e.Extensions) == 0 {
+		e.Extensions = nil
 	}
 	return nil
 }
@@ -317,7 +342,7 @@ func (e Envelope) validate() error {
 }
 
 func isJSON(mediaType string) bool {
-	if mediaType == "" {
+	if mediaType == "" || mediaType == jsonMediaType {
 		return true
 	}
 	media, _, err := mime.ParseMediaType(mediaType)

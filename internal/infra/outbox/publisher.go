@@ -155,14 +155,13 @@ func (s schema) InsertQuery(params watermillsql.InsertQueryParams) (watermillsql
 	for i, m := range params.Msgs {
 		types[i] = m.Metadata.Get(typeKey)
 		delete(m.Metadata, typeKey)
-		encoded, err := json.Marshal(m.Metadata)
-		if err != nil {
+		var err error
+		if keys[i], metadata[i], err = broker.Headers(m); err != nil {
 			return watermillsql.Query{}, err
 		}
-		keys[i] = m.Metadata.Get(broker.PartitionKey)
 		hash := broker.Hash(keys[i])
 		partitions[i], hashes[i] = int64(hash%Partitions), int64(hash)
-		ids[i], metadata[i], payloads[i] = m.UUID, string(encoded), database.Bytes(m.Payload)
+		ids[i], payloads[i] = m.UUID, database.Bytes(m.Payload)
 	}
 	rows, args := s.db.Rows(3, database.Integers("partition", partitions), database.Integers("key_hash", hashes), database.Strings("partition_key", keys),
 		database.Strings("event_id", ids), database.Strings("event_type", types), database.Strings("metadata", metadata), database.ByteStrings("payload", payloads))

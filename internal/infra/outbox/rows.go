@@ -100,6 +100,7 @@ func (f *Forwarder) scan(ctx context.Context, q querier, withPayload bool, query
 			if err := json.Unmarshal([]byte(metadata), &r.message.Metadata); err != nil {
 				return nil, fmt.Errorf("read events: row %d: metadata: %w", r.id, err)
 			}
+			broker.WithKey(r.message, r.key)
 		}
 		batch = append(batch, r)
 	}

@@ -103,21 +103,17 @@ func (s *subscription) read(ctx context.Context, spans []span) (map[int][]*entry
 }
 
 func (s *subscription) scan(ctx context.Context, entries map[int][]*entry, query string, args ...any) error {
-	rows, err := s.broker.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := s.broker.db.Read(ctx, func(scan func(...any) error) error {
 		var partition int
 		e := &entry{}
-		if err := rows.Scan(&partition, &e.offset, &e.id, &e.key, &e.metadata, &e.payload); err != nil {
+		if err := scan(&partition, &e.offset, &e.id, &e.key, &e.metadata, &e.payload); err != nil {
 			return err
 		}
 		entries[partition] = append(entries[partition], e)
-	}
+		return nil
+	}, query, args...)
 	for _, of := range entries {
 		slices.SortFunc(of, func(a, b *entry) int { return int(a.offset - b.offset) })
 	}
-	return rows.Err()
+	return err
 }

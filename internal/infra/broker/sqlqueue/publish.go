@@ -2,7 +2,6 @@ package sqlqueue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -51,14 +50,13 @@ func (b *Broker) rows(messages []*message.Message) (broker.Rows, error) {
 	keys, uuids, metadata := make([]string, n), make([]string, n), make([]string, n)
 	rows := broker.Rows{KeyHashes: make([]uint32, n)}
 	for i, m := range messages {
-		encoded, err := json.Marshal(m.Metadata)
+		key, encoded, err := broker.Headers(m)
 		if err != nil {
 			return rows, fmt.Errorf("encode metadata: %w", err)
 		}
-		key := m.Metadata.Get(broker.PartitionKey)
 		rows.KeyHashes[i] = broker.Hash(key)
 		ids[i], hashes[i], payloads[i] = int64(i), int64(rows.KeyHashes[i]), database.Bytes(m.Payload)
-		keys[i], uuids[i], metadata[i] = key, m.UUID, string(encoded)
+		keys[i], uuids[i], metadata[i] = key, m.UUID, encoded
 	}
 	rows.Query, rows.Args = b.db.Rows(1, database.Integers("id", ids), database.Integers("key_hash", hashes), database.ByteStrings("payload", payloads),
 		database.Strings("partition_key", keys), database.Strings("message_id", uuids), database.Strings("metadata", metadata))

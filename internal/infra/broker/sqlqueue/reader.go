@@ -3,11 +3,14 @@ package sqlqueue
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"example.com/millwright/internal/infra/broker"
 )
 
 // entry is a message between the log and its ack.
@@ -42,6 +45,11 @@ type reader struct {
 	acked   chan *entry
 	nacked  chan *entry
 	retries chan *entry
+
+	headers struct { // of the last message: most have the same
+		text    string
+		decoded message.Metadata
+	}
 
 	mu      sync.Mutex
 	next    int64               // the offset to read next
@@ -227,12 +235,16 @@ func (r *reader) deliver(e *entry) bool {
 func (r *reader) message(e *entry) (*message.Message, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.alive)
 	m := message.NewMessageWithContext(ctx, e.id, e.payload)
-	if err := json.Unmarshal([]byte(e.metadata), &m.Metadata); err != nil {
-		// Written by publish, so it can't happen; the handler sees a message
-		// without headers, and nothing is stuck.
-		r.sub.logger.ErrorContext(ctx, "metadata is unreadable", "partition", r.partition, "offset", e.offset, "error", err)
-		m.Metadata = message.Metadata{}
+	if e.metadata != r.headers.text {
+		r.headers.text, r.headers.decoded = e.metadata, nil
+		if err := json.Unmarshal([]byte(e.metadata), &r.headers.decoded); err != nil {
+			// Written by publish, so it can't happen; the handler sees a message
+			// without headers, and nothing is stuck.
+			r.sub.logger.ErrorContext(ctx, "metadata is unreadable", "partition", r.partition, "offset", e.offset, "error", err)
+		}
 	}
+	maps.Copy(m.Metadata, r.headers.decoded)
+	broker.WithKey(m, e.key)
 	return m, cancel
 }
 
