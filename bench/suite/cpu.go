@@ -32,12 +32,21 @@ func postgresCPU() (total time.Duration) {
 			continue // it has ended meanwhile
 		}
 		name, rest, found := strings.Cut(string(stat), ") ")
-		if fields := strings.Fields(rest); found && strings.HasSuffix(name, "(postgres") && len(fields) > 14 {
-			for _, field := range fields[11:15] { // utime, stime, cutime, cstime: proc(5)
-				n, _ := strconv.ParseInt(field, 10, 64)
-				total += time.Duration(n) * tick
-			}
+		if found && strings.HasSuffix(name, "(postgres") {
+			total += cpuFields(strings.Fields(rest), 4)
 		}
+	}
+	return total
+}
+
+// cpuFields adds up the first n of utime, stime, cutime and cstime: proc(5).
+func cpuFields(fields []string, n int) (total time.Duration) {
+	if len(fields) < 15 {
+		return 0
+	}
+	for _, field := range fields[11 : 11+n] {
+		ticks, _ := strconv.ParseInt(field, 10, 64)
+		total += time.Duration(ticks) * tick
 	}
 	return total
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -63,6 +64,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer b.server.cleanup()
+	defer runtime.KeepAlive(make([]byte, 32<<20)) // as in cmd/service/serve.go, but for everybody
 	results, failed := b.measure(ctx, all, pattern, os.Stderr)
 	conditions, err := b.conditions(ctx)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/millwright/internal/infra/database/databasetest"
 )
 
 // sample is one figure of one round.
@@ -66,7 +68,7 @@ func drain(c contender, n, consumers int) entry {
 			return nil, err
 		}
 		err = await(ctx, &handled, int64(want))
-		took := time.Since(start)
+		took := rate(n*consumers, start)
 		profiled()
 		after, usageErr := b.server.usage(ctx, db)
 		if err = errors.Join(err, usageErr, letters(ctx, db, n*c.failing/100), stop()); err != nil {
@@ -75,14 +77,16 @@ func drain(c contender, n, consumers int) entry {
 		if err := verify(ctx, db, want); err != nil {
 			return nil, err
 		}
-		effects := float64(n * consumers)
-		return sample{
-			"events/s":           effects / took.Seconds(),
-			"µs CPU":             float64((after.cpu + after.serverCPU - before.cpu - before.serverCPU).Microseconds()) / effects,
-			"of it the server's": float64((after.serverCPU - before.serverCPU).Microseconds()) / effects,
-			"WAL B":              float64(after.wal-before.wal) / effects,
-		}, nil
+		took.add(n*consumers, before, after)
+		return took, nil
 	}}
+}
+
+// add puts in what each of n events has cost.
+func (s sample) add(n int, before, after usage) {
+	s["µs CPU"] = float64((after.cpu + after.serverCPU - before.cpu - before.serverCPU).Microseconds()) / float64(n)
+	s["of it the server's"] = float64((after.serverCPU - before.serverCPU).Microseconds()) / float64(n)
+	s["WAL B"] = float64(after.wal-before.wal) / float64(n)
 }
 
 // letters waits for the dead letters of the events that fail for good.
@@ -167,10 +171,19 @@ func endToEnd(c contender) entry {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
+		db, err := openPool(url)
+		if err != nil {
+			return nil, err
+		}
+		defer db.Close()
 		var handled atomic.Int64
 		stop, err := s.start(ctx, 1, func(int) { handled.Add(1) })
 		if err != nil {
 			return nil, err
+		}
+		before, err := b.server.usage(ctx, db)
+		if err != nil {
+			return nil, errors.Join(err, stop())
 		}
 		profiled := b.startProfile()
 		start := time.Now()
@@ -179,12 +192,50 @@ func endToEnd(c contender) entry {
 		if err == nil {
 			err = await(ctx, &handled, int64(b.n))
 		}
-		took := time.Since(start)
+		took := rate(b.n, start)
 		profiled()
-		if err = errors.Join(err, stop()); err != nil {
+		after, usageErr := b.server.usage(ctx, db)
+		if err = errors.Join(err, usageErr, stop()); err != nil {
 			return nil, err
 		}
-		return sample{"events/s": float64(b.n) / took.Seconds(), "produced/s": float64(b.n) / produced.Seconds()}, checkEffects(ctx, url, b.n)
+		took["produced/s"] = float64(b.n) / produced.Seconds()
+		took.add(b.n, before, after)
+		return took, verify(ctx, db, b.n)
+	}}
+}
+
+// trips counts the round trips to the database, by a proxy that would spoil any
+// other figure.
+func trips(c contender) entry {
+	return entry{c.name, func(ctx context.Context, b *bench, url string) (_ sample, err error) {
+		proxy, err := databasetest.OpenProxy(url)
+		if err != nil {
+			return nil, err
+		}
+		defer proxy.Close()
+		s, err := c.open(ctx, proxy.URL, 1)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		const warm = producers * 20 // connections and statements are prepared
+		n := min(b.n, 5000)
+		if err := produceAll(ctx, s, 0, warm); err != nil {
+			return nil, err
+		}
+		before := proxy.RoundTrips()
+		if err := produceAll(ctx, s, warm, n); err != nil {
+			return nil, err
+		}
+		produced := proxy.RoundTrips()
+		var handled atomic.Int64
+		stop, err := s.start(ctx, 1, func(int) { handled.Add(1) })
+		if err != nil {
+			return nil, err
+		}
+		err = await(ctx, &handled, int64(n))
+		drained := proxy.RoundTrips()
+		return sample{"produce": float64(produced-before) / float64(n-warm), "drain": float64(drained-produced) / float64(n)}, errors.Join(err, stop())
 	}}
 }
 

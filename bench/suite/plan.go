@@ -31,7 +31,7 @@ var (
 func (b *bench) measurements(full, short bool) []measurement {
 	all := []measurement{
 		{name: "produce", what: "a business row and its event committed, 8 producers", entries: []entry{
-			raw{}.entry("4 round trips", nil, (*raw).produce), raw{oneTrip: true}.entry("1 round trip", nil, (*raw).produce),
+			raw{}.entry("4 round trips", nil, (*raw).produce), raw{oneTrip: true}.entry("1 round trip", nil, (*raw).produce), sameStatements(),
 			produce(ours), produce(stockDefault), produce(riverDefault),
 		}},
 		{name: "forward", what: "from the outbox into the queue, nobody handling", entries: []entry{
@@ -44,7 +44,10 @@ func (b *bench) measurements(full, short bool) []measurement {
 			drain(stockDefault, b.n, 1), drain(stockTuned, b.n, 1), drain(stockJoined, b.n, 1), drain(riverDefault, b.n, 1), drain(riverTuned, b.n, 1),
 		}},
 		{name: "end to end", what: "8 producers, forwarder and one consumer at once", entries: []entry{
-			endToEnd(ours), endToEnd(queued), endToEnd(stockDefault), endToEnd(stockTuned), endToEnd(riverDefault), endToEnd(riverTuned),
+			endToEnd(ours), endToEnd(queued), endToEnd(stockDefault), endToEnd(stockTuned), endToEnd(stockJoined), endToEnd(riverDefault), endToEnd(riverTuned),
+		}},
+		{name: "round trips", what: "to the database, an event: counted in a pass of its own", entries: []entry{
+			trips(ours), trips(queued), trips(stockDefault), trips(stockJoined), trips(riverDefault),
 		}},
 		{name: "latency at 100/s", what: "from the producer's commit to the handler's", entries: []entry{
 			latency(ours, 100), latency(stockDefault, 100), latency(stockTuned, 100), latency(riverDefault, 100), latency(riverTuned, 100),
@@ -70,7 +73,7 @@ func (b *bench) measurements(full, short bool) []measurement {
 		}
 		backlog.entries = append(backlog.entries, drain(c, n, 1))
 	}
-	return append(all, at1000, fanOut, backlog,
+	return append(all, at1000, fanOut, backlog, measurement{name: "idle", what: "the example service, three consumers, nothing to do", entries: []entry{idle("PostgreSQL"), idle("SQLite")}},
 		measurement{name: "instances", what: "drain", entries: []entry{drain(ours, b.n, 1), drain(four, b.n, 1)}},
 		measurement{name: "SQLite", what: "drain, synchronous=FULL", entries: []entry{sqliteDrain(ours), sqliteDrain(queued), sqliteDrain(failing)}},
 		measurement{name: "Kafka", what: "from the outbox to an embedded broker (kfake)", entries: []entry{kafkaPublish("watermill-kafka, one by one", 1), kafkaPublish("watermill-kafka, 256 lanes, no outbox", 256), kafkaForward()}},

@@ -81,15 +81,21 @@ func (r *raw) inTx(ctx context.Context, statements *pgx.Batch) error {
 }
 
 func (r *raw) produce(ctx context.Context, n int) error {
+	return r.each(ctx, n, func(_ int, e happened) *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(insertBusiness, e.N, e.Key, e.Note)
+		b.Queue(`INSERT INTO raw_outbox (key, payload) VALUES ($1, $2)`, e.Key, []byte(e.Note))
+		return b
+	})
+}
+
+// each has the producers commit a transaction for each of n events.
+func (r *raw) each(ctx context.Context, n int, statements func(i int, e happened) *pgx.Batch) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for client := range producers {
 		group.Go(func() error {
 			for i := client; i < n; i += producers {
-				e := event(i)
-				b := &pgx.Batch{}
-				b.Queue(insertBusiness, e.N, e.Key, e.Note)
-				b.Queue(`INSERT INTO raw_outbox (key, payload) VALUES ($1, $2)`, e.Key, []byte(e.Note))
-				if err := r.inTx(ctx, b); err != nil {
+				if err := r.inTx(ctx, statements(i, event(i))); err != nil {
 					return err
 				}
 			}
@@ -144,4 +150,39 @@ func (r *raw) copyIn(ctx context.Context, n int) error {
 		err = errors.New("copied too few rows")
 	}
 	return err
+}
+
+// sameStatements are those that this project's producer sends, and no more: its
+// tables, its columns, one round trip.
+func sameStatements() entry {
+	return entry{"raw: millwright's statements, 1 round trip", func(ctx context.Context, b *bench, url string) (_ sample, err error) {
+		s, err := variant{}.open(ctx, url, 1)
+		if err != nil {
+			return nil, err
+		}
+		m := s.(*millwright)
+		defer func() { err = errors.Join(err, m.close()) }()
+		if err := m.produce(ctx, -1); err != nil {
+			return nil, err
+		}
+		var payload []byte
+		if err := m.db.QueryRowContext(ctx, `SELECT payload FROM outbox`).Scan(&payload); err != nil {
+			return nil, err
+		}
+		pool, err := pgxpool.New(ctx, url+"&pool_max_conns=20")
+		if err != nil {
+			return nil, err
+		}
+		defer pool.Close()
+		start := time.Now()
+		err = (&raw{pool: pool, oneTrip: true}).each(ctx, b.n, func(i int, e happened) *pgx.Batch {
+			t := &pgx.Batch{}
+			t.Queue(insertBusiness, e.N, e.Key, e.Note)
+			t.Queue(`INSERT INTO outbox (topic, created_at, partition, key_hash, partition_key, event_id, event_type, metadata, payload)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+				"bench", time.Now(), i%16, i, e.Key, fmt.Sprintf("01a20bdf-cdd8-7e7f-bccc-%012d", i), "bench.happened", `{"content-type":"application/cloudevents+json"}`, payload)
+			return t
+		})
+		return rate(b.n, start), err
+	}}
 }

@@ -36,7 +36,7 @@ func (r *Router) chain(c Consumer, topic string) ([]message.HandlerMiddleware, e
 		middleware.Recoverer, // a panic is an error like any other
 		r.decode(c),          // before the transaction: what can't be read must not cost one
 		inbox,                // the processed row, the handler's work and its events, or none
-		// The handler itself, with its timeout, in Consumer.handle: waiting for a
+		// The handler itself, with its timeout, in Router.handle: waiting for a
 		// transaction doesn't count as the handler's time.
 	}, nil
 }
@@ -161,7 +161,7 @@ const abandonAfter = time.Second
 // handle calls the handler of the event in ctx. One that doesn't return in time
 // is left behind: its context is done, its transaction will be rolled back, and
 // nothing it does with it counts.
-func (c Consumer) handle(ctx context.Context) error {
+func (r *Router) handle(ctx context.Context, c Consumer) error {
 	header, _ := envelope.FromContext(ctx)
 	payload := ctx.Value(payloadKey{})
 	handler, ok := c.handlers[reflect.TypeOf(payload)]
@@ -172,14 +172,14 @@ func (c Consumer) handle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, c.timedOut)
 	defer cancel()
 	returned := make(chan error, 1)
-	go func() {
+	r.crew.run(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				returned <- middleware.RecoveredPanicError{V: p, Stacktrace: string(debug.Stack())}
 			}
 		}()
 		returned <- handler(ctx, tx, header, payload)
-	}()
+	})
 	select {
 	case err := <-returned:
 		return causeOf(ctx, err)

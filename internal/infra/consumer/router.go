@@ -57,6 +57,7 @@ type Router struct {
 	// handlers still at work.
 	hard context.Context
 	kill context.CancelCauseFunc
+	crew crew
 }
 
 // errStopping interrupts a handler when the time for a graceful stop is over.
@@ -68,6 +69,7 @@ func NewRouter(consumers []Consumer, catalog *envelope.Catalog, b broker.Broker,
 	config.setDefaults()
 	r := &Router{consumers: consumers, catalog: catalog, broker: b, inbox: in, dead: dead, config: config, logger: logger}
 	r.hard, r.kill = context.WithCancelCause(context.Background())
+	r.crew = crew{work: make(chan func()), over: r.hard.Done()}
 	var err error
 	r.watermill, err = message.NewRouter(message.RouterConfig{CloseTimeout: config.ShutdownTimeout}, newLogger(logger))
 	if err != nil {
@@ -151,7 +153,7 @@ func (r *Router) addRoute(name string, c Consumer, topic string, subscriber mess
 		return err
 	}
 	r.watermill.AddConsumerHandler(name, topic, subscriber, func(m *message.Message) error {
-		return c.handle(m.Context())
+		return r.handle(m.Context(), c)
 	}).AddMiddleware(chain...)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -97,7 +98,7 @@ func (g *groups) withdraw(m *member) bool {
 const (
 	// enough is how many must wait for one more group at a time: fewer are better
 	// off in the next one, which comes soon.
-	enough = 8
+	enough = 32
 	// overdue is when it doesn't come soon.
 	overdue = 10 * time.Millisecond
 )
@@ -112,7 +113,13 @@ func (g *groups) oneMore() {
 
 // lead runs one group after another until nothing waits.
 func (g *groups) lead() {
-	for group := g.take(); group != nil; group = g.take() {
+	for {
+		// Those that are about to wait come along: nobody has to sleep for that.
+		runtime.Gosched()
+		group := g.take()
+		if group == nil {
+			return
+		}
 		slow := time.AfterFunc(overdue, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()

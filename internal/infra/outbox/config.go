@@ -7,7 +7,8 @@ import (
 
 // Config tunes the Forwarder.
 type Config struct {
-	// Batch is how many rows are read and marked at a time. Defaults to 500.
+	// Batch is how many rows are moved at a time. Defaults to 500, and to 1000 for a
+	// queue in the same database, which needs no memory for them.
 	Batch int
 	// Workers is how many batches of different partitions are under way at a time
 	// to a broker outside the database: one is read or marked while others are
@@ -27,7 +28,10 @@ type Config struct {
 	RetryPause time.Duration
 }
 
-func (c *Config) setDefaults() {
+func (c *Config) setDefaults(local bool) {
+	if local {
+		c.Batch = cmp.Or(c.Batch, 1000)
+	}
 	c.Batch = cmp.Or(c.Batch, 500)
 	c.Workers = cmp.Or(c.Workers, 4)
 	c.Lanes = cmp.Or(c.Lanes, 256)

@@ -28,9 +28,9 @@ type Forwarder struct {
 // NewForwarder returns a Forwarder that publishes to b, within the database's
 // own transaction where b can.
 func NewForwarder(db *database.DB, b broker.Broker, config Config, logger *slog.Logger) *Forwarder {
-	config.setDefaults()
-	f := &Forwarder{db: db, broker: b, config: config, logger: logger}
 	inTx, local := b.(broker.TxPublisher)
+	config.setDefaults(local)
+	f := &Forwarder{db: db, broker: b, config: config, logger: logger}
 	switch {
 	case local:
 		f.inTx, f.pass, f.config.Workers = inTx, f.move, 1 // the database does the work
@@ -83,7 +83,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 // breather is the pause after some events were forwarded. The first event after
 // a rest goes out at once; of many, those that are committed meanwhile go
 // together.
-const breather = 4 * time.Millisecond
+const breather = 8 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) {
 	select {

@@ -17,6 +17,7 @@ type Proxy struct {
 	URL string
 
 	server    string
+	listener  net.Listener
 	trips     atomic.Int64
 	loseReply atomic.Pointer[[]byte]
 }
@@ -25,12 +26,23 @@ type Proxy struct {
 // test ends.
 func NewProxy(t testing.TB, rawURL string) *Proxy {
 	t.Helper()
+	p, err := OpenProxy(rawURL)
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// OpenProxy returns a proxy to the server that the URL names. The caller closes it.
+func OpenProxy(rawURL string) (*Proxy, error) {
 	u, err := url.Parse(rawURL)
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	p := &Proxy{server: u.Host}
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{server: u.Host, listener: listener}
 	u.Host = listener.Addr().String()
 	p.URL = u.String()
 	go func() {
@@ -42,8 +54,11 @@ func NewProxy(t testing.TB, rawURL string) *Proxy {
 			go p.serve(client)
 		}
 	}()
-	return p
+	return p, nil
 }
+
+// Close lets no more connections in.
+func (p *Proxy) Close() { _ = p.listener.Close() }
 
 // RoundTrips is how often a client has spoken after an answer.
 func (p *Proxy) RoundTrips() int64 { return p.trips.Load() }
