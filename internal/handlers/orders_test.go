@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/millwright/internal/events"
+	"example.com/millwright/internal/infra/database/databasetest"
+	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/testkit"
 )
 
@@ -200,4 +202,25 @@ func FuzzParseOrder(f *testing.F) {
 		require.GreaterOrEqual(t, placed.Items.Units(), int64(len(placed.Items)))
 		require.NotContains(t, placed.Customer+placed.Email, "\x00")
 	})
+}
+
+// Placing an order is one round trip to the database, BEGIN and COMMIT included;
+// with an Idempotency-Key, which has to be claimed first, it is two.
+func TestPlacingAnOrderTakesOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	proxy := databasetest.NewProxy(t, databasetest.PostgresURL(t))
+	db := databasetest.Open(t, proxy.URL, Migrations())
+	catalog, err := events.Catalog()
+	require.NoError(t, err)
+	b := newBundle(db, outbox.NewPublisher(db, catalog, "test"))
+	place := func(headers ...string) int64 {
+		before := proxy.RoundTrips()
+		w := b.do("POST", "/orders", goodOrder, headers...)
+		require.Equal(t, http.StatusCreated, w.Code, w.Body)
+		return proxy.RoundTrips() - before
+	}
+	place() // prepares the statements
+	require.EqualValues(t, 1, place())
+	place("Idempotency-Key", "a")
+	require.EqualValues(t, 2, place("Idempotency-Key", "b"))
 }

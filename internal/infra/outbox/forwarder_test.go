@@ -254,3 +254,80 @@ func localQueue(t testing.TB, db *database.DB, topics ...string) *sqlqueue.Local
 	require.NoError(t, queue.EnsureTopics(t.Context(), topics...))
 	return queue
 }
+
+// A pass reads about as much as it moves, whatever the backlog and whatever the
+// planner believes about it.
+func TestPassReadsWhatItMoves(t *testing.T) {
+	t.Parallel()
+	const backlog, batch = 20_000, 500
+	for _, analyze := range []string{"when empty", "when full", "in between"} {
+		t.Run(analyze, func(t *testing.T) {
+			t.Parallel()
+			url := databasetest.PostgresURL(t)
+			watch := databasetest.Open(t, url, sqlqueue.Migrations())
+			learn := func(when string) {
+				if when == analyze {
+					_, err := watch.ExecContext(t.Context(), `VACUUM ANALYZE outbox`)
+					require.NoError(t, err)
+				}
+			}
+			db, err := database.Open(t.Context(), database.Config{URL: url, MaxConns: 1})
+			require.NoError(t, err)
+			forwarder := outbox.NewForwarder(db, localQueue(t, db, "accounts"), outbox.Config{Batch: batch}, slog.New(slog.DiscardHandler))
+			write := func(rows int) {
+				_, err := watch.ExecContext(t.Context(), `
+					INSERT INTO outbox (partition, topic, key_hash, partition_key, event_id, event_type, metadata, payload, created_at)
+					SELECT n % 16, 'accounts', n % 16, 'key', n, 'accounts.opened', '{}', 'x', now() FROM generate_series(1, $1::integer) AS n`, rows)
+				require.NoError(t, err)
+			}
+			learn("when empty")
+			for range 10 { // plans are kept after some executions: these see a small table
+				write(16)
+				require.Equal(t, 16, forwardAll(t, forwarder))
+			}
+			write(backlog)
+			learn("when full")
+			for moved := 0; moved < backlog; {
+				n, err := forwarder.Forward(t.Context())
+				require.NoError(t, err)
+				require.NotZero(t, n)
+				if moved < backlog/2 && moved+n >= backlog/2 {
+					learn("in between")
+				}
+				moved += n
+			}
+			require.NoError(t, db.Close()) // the server counts what its backends have reported
+			var read int64
+			eventually(t, "the server's counters", func() bool {
+				require.NoError(t, watch.QueryRowContext(t.Context(), `SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'outbox'`).Scan(&read))
+				return read >= backlog
+			})
+			require.Less(t, read, int64(5*backlog), "rows of the outbox read")
+		})
+	}
+}
+
+// A row leaves the outbox for the log of a queue in the same database, or for the
+// record of what a broker elsewhere has confirmed.
+func TestWhereSentRowsGo(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		count := func(table string) (n int) {
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM `+table).Scan(&n))
+			return n
+		}
+		b := setup(t, db)
+		payloads, _ := numbers(20)
+		queue := localQueue(t, db, "accounts")
+		b.publish(payloads...)
+		require.Equal(t, 20, forwardAll(t, b.forwarder(outbox.Config{})))
+		require.Equal(t, []int{0, 20, 0}, []int{count("outbox"), count("outbox_sent"), count("queue_log")})
+		var written, sent database.Time
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT MIN(created_at), MIN(sent_at) FROM outbox_sent WHERE event_type = 'accounts.opened'`).Scan(&written, &sent))
+		require.False(t, sent.Before(written.Time))
+
+		b.publish(payloads...)
+		require.Equal(t, 20, forwardAll(t, outbox.NewForwarder(db, queue, outbox.Config{}, b.logger)))
+		require.Equal(t, []int{0, 20, 20}, []int{count("outbox"), count("outbox_sent"), count("queue_log")})
+	})
+}
