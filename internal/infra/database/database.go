@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -15,9 +14,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // registers the "sqlite" driver
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the "pgx" driver
+	_ "modernc.org/sqlite"             // registers the "sqlite" driver
 )
 
 // Dialect tells the databases apart where their SQL differs.
@@ -209,40 +207,6 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 	return db.read.QueryRowContext(ctx, query, args...)
 }
 
-// Read runs a query as the function [Read] does, outside of any transaction. On
-// SQLite a statement that writes fails here.
-func (db *DB) Read(ctx context.Context, row func(scan func(dest ...any) error) error, query string, args ...any) error {
-	if db.dialect != Postgres {
-		rows, err := db.read.QueryContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		return eachRow(rows, row)
-	}
-	err := db.readRows(ctx, row, query, args)
-	for tries := 1; tries < maxTries && err != nil && isStale(err); tries++ {
-		err = db.readRows(ctx, row, query, args)
-	}
-	return err
-}
-
-// readRows gives row pgx's own rows: database/sql would box and copy every value
-// once more.
-func (db *DB) readRows(ctx context.Context, row func(scan func(dest ...any) error) error, query string, args []any) error {
-	conn, err := db.read.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return conn.Raw(func(conn any) error {
-		rows, err := conn.(*stdlib.Conn).Conn().Query(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		return eachPgxRow(rows, row)
-	})
-}
-
 // maxTries bounds how often InTx runs a transaction that the database broke off
 // for a reason that goes away by itself.
 const maxTries = 5
@@ -283,9 +247,6 @@ func mayRunAgain(err error) bool {
 	}
 	return IsConflict(err) || isStale(err)
 }
-
-// isStale reports that a pooled connection had died before it got anything.
-func isStale(err error) bool { return errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err) }
 
 func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
 	t, err := db.begin(ctx)

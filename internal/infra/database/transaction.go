@@ -143,10 +143,6 @@ func scanAll(results pgx.BatchResults, row func(scan func(dest ...any) error) er
 	if err != nil {
 		return err
 	}
-	return eachPgxRow(rows, row)
-}
-
-func eachPgxRow(rows pgx.Rows, row func(scan func(dest ...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {

@@ -288,6 +288,10 @@ func (g *groups) unrecord(ctx context.Context, tx database.Tx, failed []*member)
 	if len(failed) == 0 {
 		return nil
 	}
+	// Nothing of a handler's comes after this.
+	if err := database.FollowIndexes(ctx, tx); err != nil {
+		return fmt.Errorf("inbox: take records back: %w", err)
+	}
 	ids, args := g.rows(2, failed)
 	_, err := database.Queued(tx).ExecContext(ctx,
 		`DELETE FROM processed WHERE consumer = $1 AND (event_id, source) IN (`+ids+`)`, append([]any{g.consumer}, args...)...)

@@ -146,13 +146,9 @@ func (f *Forwarder) due(ctx context.Context) (bool, error) {
 	return due, nil
 }
 
-// settings are a pass's own. A stopped process must not keep its partitions for
-// ever. And as the table is empty one moment and full the next, the planner's
-// statistics are wrong most of the time: it must follow the indexes in any case,
-// or it reads and sorts the whole backlog for every batch.
-const settings = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true), set_config('jit', 'off', true),
-	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+// settings are a pass's own: a process that was stopped in the middle must not keep
+// its partitions for ever.
+const settings = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true)`
 
 // locked are partitions that a pass works on.
 type locked struct {
@@ -173,6 +169,9 @@ func (f *Forwarder) lock(ctx context.Context, tx database.Tx) (locked, error) {
 		ORDER BY RANDOM() LIMIT $1`
 	if f.db.Dialect() == database.Postgres {
 		if _, err := database.Queued(tx).ExecContext(ctx, settings); err != nil {
+			return locked{}, fmt.Errorf("set up the transaction: %w", err)
+		}
+		if err := database.FollowIndexes(ctx, tx); err != nil {
 			return locked{}, fmt.Errorf("set up the transaction: %w", err)
 		}
 		query += ` FOR UPDATE SKIP LOCKED`

@@ -114,6 +114,9 @@ func (r *Runner) run(ctx context.Context, job Job) (total int64, err error) {
 			if err != nil {
 				return err
 			}
+			if err := database.FollowIndexes(ctx, tx); err != nil {
+				return err
+			}
 			deleted, err = job.Delete(ctx, tx, now.Add(-job.Keep), r.config.Batch)
 			return err
 		})

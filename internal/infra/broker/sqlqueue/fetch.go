@@ -82,7 +82,6 @@ func (s *subscription) read(ctx context.Context, spans []span) (map[int][]*entry
 		for i, span := range spans {
 			partitions[i], lows[i], highs[i] = int64(span.reader.partition), span.low, span.high
 		}
-		// LIMIT keeps the planner from anything but a look at the primary key.
 		err := s.scan(ctx, entries, `
 			SELECT s.partition, l.* FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS s(partition, low, high) CROSS JOIN LATERAL (
 				SELECT `+columns+` FROM queue_log l
@@ -103,7 +102,7 @@ func (s *subscription) read(ctx context.Context, spans []span) (map[int][]*entry
 }
 
 func (s *subscription) scan(ctx context.Context, entries map[int][]*entry, query string, args ...any) error {
-	err := s.broker.db.Read(ctx, func(scan func(...any) error) error {
+	err := s.broker.db.ReadByIndex(ctx, func(scan func(...any) error) error {
 		var partition int
 		e := &entry{}
 		if err := scan(&partition, &e.offset, &e.id, &e.key, &e.metadata, &e.payload); err != nil {

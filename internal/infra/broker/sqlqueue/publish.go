@@ -89,6 +89,9 @@ func (b *Broker) append(ctx context.Context, tx database.Tx, topic string, rows 
 	slices.Sort(partitions)
 	partitions = slices.Compact(partitions)
 
+	if err := database.FollowIndexes(ctx, tx); err != nil {
+		return fmt.Errorf("sqlqueue: publish to %s: %w", topic, err)
+	}
 	queue := database.Queued(tx)
 	these, arg := b.db.AnyOf("partition", 2, partitions)
 	if b.db.Dialect() == database.Postgres {
