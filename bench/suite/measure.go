@@ -87,6 +87,7 @@ func (s sample) add(n int, before, after usage) {
 	s["µs CPU"] = float64((after.cpu + after.serverCPU - before.cpu - before.serverCPU).Microseconds()) / float64(n)
 	s["of it the server's"] = float64((after.serverCPU - before.serverCPU).Microseconds()) / float64(n)
 	s["WAL B"] = float64(after.wal-before.wal) / float64(n)
+	s["allocs"] = float64(after.allocs-before.allocs) / float64(n)
 }
 
 // letters waits for the dead letters of the events that fail for good.

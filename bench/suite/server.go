@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -137,10 +138,14 @@ type usage struct {
 	cpu       time.Duration // of this process
 	serverCPU time.Duration // 0 if it isn't local
 	wal       int64         // bytes
+	allocs    uint64        // of this process
 }
 
 func (s *server) usage(ctx context.Context, db *sql.DB) (u usage, err error) {
 	err = db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").Scan(&u.wal)
 	u.cpu, u.serverCPU = processCPU(), postgresCPU()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	u.allocs = memory.Mallocs
 	return u, err
 }

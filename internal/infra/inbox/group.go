@@ -114,7 +114,8 @@ func (g *groups) oneMore() {
 // lead runs one group after another until nothing waits.
 func (g *groups) lead() {
 	for {
-		// Those that are about to wait come along: nobody has to sleep for that.
+		// Messages on their way here, in goroutines that are ready to run, come along:
+		// that is not a pause, it only lets them go first.
 		runtime.Gosched()
 		group := g.take()
 		if group == nil {
