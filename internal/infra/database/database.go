@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // registers the "pgx" driver
-	_ "modernc.org/sqlite"             // registers the "sqlite" driver
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // registers the "sqlite" driver
 )
 
 // Dialect tells the databases apart where their SQL differs.
@@ -95,10 +96,11 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 }
 
 func openPostgres(config Config) (*DB, error) {
-	pool, err := sql.Open("pgx", config.URL)
+	parsed, err := pgx.ParseConfig(config.URL)
 	if err != nil {
 		return nil, err
 	}
+	pool := stdlib.OpenDB(*parsed, stdlib.OptionShouldPing(shouldPing))
 	pool.SetMaxOpenConns(config.MaxConns)
 	pool.SetMaxIdleConns(config.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)

@@ -38,8 +38,10 @@ const signal = "deadletter"
 
 // Config tunes the store.
 type Config struct {
-	// Poll is the longest pause between two looks for replays; a wake-up shortens
-	// it. Defaults to 5s.
+	// Poll is the longest pause between two looks for replays, which are for all
+	// consumers together; a wake-up shortens it. Defaults to 5s, and on SQLite,
+	// where another process can't wake this one and a look costs no round trip, to
+	// 1s.
 	Poll time.Duration
 	// Batch is how many dead letters a subscriber claims at a time. Defaults to
 	// 64.
@@ -51,7 +53,10 @@ type Config struct {
 	CloseTimeout time.Duration
 }
 
-func (c *Config) setDefaults() {
+func (c *Config) setDefaults(dialect database.Dialect) {
+	if dialect == database.SQLite {
+		c.Poll = cmp.Or(c.Poll, time.Second)
+	}
 	c.Poll = cmp.Or(c.Poll, 5*time.Second)
 	c.Batch = cmp.Or(c.Batch, 64)
 	c.Lease = cmp.Or(c.Lease, 10*time.Second)
@@ -60,16 +65,17 @@ func (c *Config) setDefaults() {
 
 // Store holds the dead letters. It is safe for concurrent use.
 type Store struct {
-	db     *database.DB
-	config Config
-	logger *slog.Logger
+	db      *database.DB
+	config  Config
+	logger  *slog.Logger
+	lookout lookout
 }
 
 var _ message.Publisher = (*Store)(nil)
 
 // NewStore returns the store in db.
 func NewStore(db *database.DB, config Config, logger *slog.Logger) *Store {
-	config.setDefaults()
+	config.setDefaults(db.Dialect())
 	return &Store{db: db, config: config, logger: logger}
 }
 

@@ -69,27 +69,23 @@ func (s *subscriber) Close() error {
 }
 
 func (s *subscriber) run(ctx context.Context, consumer string, out chan<- *message.Message) {
-	woken, stop := s.store.db.Woken(signal)
+	woken, stop := s.store.watch(consumer)
 	defer stop()
-	poll := time.NewTimer(0)
-	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-woken:
-		case <-poll.C:
 		}
 		for ctx.Err() == nil {
 			letters, err := s.claim(ctx, consumer)
 			if err != nil && ctx.Err() == nil {
-				s.store.logger.WarnContext(ctx, "looking for replays failed", "consumer", consumer, "error", err, "retry_in", s.store.config.Poll)
+				s.store.logger.WarnContext(ctx, "claiming replays failed", "consumer", consumer, "error", err, "retry_in", s.store.config.Poll)
 			}
 			if len(letters) == 0 || !s.deliver(ctx, letters, out) {
-				break
+				break // the next look finds what is left
 			}
 		}
-		poll.Reset(s.store.config.Poll)
 	}
 }
 
@@ -100,21 +96,14 @@ type claimed struct {
 	message *message.Message
 }
 
-// claim takes what is due and nobody else has claimed. It looks before it
-// writes: mostly there is nothing.
+// claim takes what is due and nobody else has claimed.
 func (s *subscriber) claim(ctx context.Context, consumer string) ([]claimed, error) {
-	const due = `consumer = $1 AND state IN ('scheduled', 'replaying') AND (due_at IS NULL OR due_at <= $2) AND (claimed_until IS NULL OR claimed_until < $2)`
-	var found bool
-	err := s.store.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM dead_letters WHERE `+due+`)`, consumer, time.Now()).Scan(&found)
-	if err != nil || !found {
-		return nil, err
-	}
 	lock := ""
 	if s.store.db.Dialect() == database.Postgres {
 		lock = "FOR UPDATE SKIP LOCKED"
 	}
 	var letters []claimed
-	err = s.store.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
+	err := s.store.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		letters = nil
 		now, err := s.store.db.Now(ctx, tx)
 		if err != nil {
@@ -122,9 +111,9 @@ func (s *subscriber) claim(ctx context.Context, consumer string) ([]claimed, err
 		}
 		rows, err := tx.QueryContext(ctx, `
 			UPDATE dead_letters SET state = 'replaying', replays = replays + 1, claimed_by = $3, claimed_until = $4
-			WHERE id IN (SELECT id FROM dead_letters WHERE `+due+` ORDER BY id LIMIT $5 `+lock+`)
+			WHERE id IN (SELECT id FROM dead_letters WHERE consumer = $2 AND `+due+` ORDER BY id LIMIT $5 `+lock+`)
 			RETURNING id, partition_key, message_id, metadata, payload`,
-			consumer, now, s.name, now.Add(s.store.config.Lease), s.store.config.Batch)
+			now, consumer, s.name, now.Add(s.store.config.Lease), s.store.config.Batch)
 		if err != nil {
 			return err
 		}

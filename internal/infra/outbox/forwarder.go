@@ -139,7 +139,9 @@ func (f *Forwarder) Forward(ctx context.Context) (int, error) {
 // due looks without locking, so that an idle Forwarder writes nothing.
 func (f *Forwarder) due(ctx context.Context) (bool, error) {
 	var due bool
-	err := f.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE set_aside_at IS NULL)`).Scan(&due)
+	err := f.db.Poll(ctx, func(ctx context.Context) error {
+		return f.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE set_aside_at IS NULL)`).Scan(&due)
+	})
 	if err != nil {
 		return false, fmt.Errorf("outbox: look for events: %w", err)
 	}

@@ -39,11 +39,11 @@ type Config struct {
 	// WindowBytes bounds their payloads, as far as the size of the next ones can be
 	// guessed from the last. Defaults to 1 MiB.
 	WindowBytes int
-	// Lease is how long a member that has died keeps its partitions. Defaults to
-	// 6s.
+	// Lease is how long a process that has died keeps its partitions. It is renewed
+	// three times as often. Defaults to 6s.
 	Lease time.Duration
-	// Poll is the longest pause between two looks for new messages; a wake-up
-	// shortens it. Defaults to 5s.
+	// Poll is the longest pause between two looks for new messages; a wake-up, and
+	// the renewal of the lease, shorten it. Defaults to 5s.
 	Poll time.Duration
 	// RetryPause is the pause before a nacked message is delivered again; it
 	// doubles each time, up to 5s. Defaults to 100ms.
@@ -74,10 +74,19 @@ type Broker struct {
 	config Config
 	logger *slog.Logger
 
-	heads  heads
+	member *member
+	heads  chan struct{} // asks for a look at the heads of the log
 	topics sync.Map      // name: number of partitions, of those that were seen to exist
 	reads  chan struct{} // a place for each read under way
 	closed atomic.Bool
+	work   work
+}
+
+// work is what runs for all subscriptions, from the first of them to Close.
+type work struct {
+	mu      sync.Mutex
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
 var (
@@ -90,7 +99,10 @@ var (
 // the Broker.
 func New(db *database.DB, config Config, logger *slog.Logger) *Broker {
 	config.setDefaults()
-	return &Broker{db: db, config: config, logger: logger.With("component", "sqlqueue"), reads: make(chan struct{}, config.Reads)}
+	return &Broker{
+		db: db, config: config, logger: logger.With("component", "sqlqueue"),
+		member: newMember(), heads: make(chan struct{}, 1), reads: make(chan struct{}, config.Reads),
+	}
 }
 
 // Local is a queue in the service's own database, where events move from the
@@ -122,9 +134,26 @@ func (b *Broker) Ping(ctx context.Context) error {
 
 // Close implements broker.Broker.
 func (b *Broker) Close() error {
+	b.work.mu.Lock()
 	b.closed.Store(true)
-	b.heads.stop()
+	if b.work.cancel != nil {
+		b.work.cancel()
+	}
+	b.work.mu.Unlock()
+	b.work.running.Wait()
 	return nil
+}
+
+func (b *Broker) startWork() {
+	b.work.mu.Lock()
+	defer b.work.mu.Unlock()
+	if b.work.cancel != nil || b.closed.Load() {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.work.cancel = cancel
+	b.work.running.Go(func() { b.keepLeases(ctx) })
+	b.work.running.Go(func() { b.watchHeads(ctx) })
 }
 
 // Publisher implements broker.Broker.

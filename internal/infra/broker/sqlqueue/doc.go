@@ -7,17 +7,29 @@
 // so offsets have no gaps and become visible in order. Each group has a cursor
 // a partition: everything before it is done.
 //
-// The members of a group (subscribers, in any number of processes) share its
-// partitions by leases:
+// A member is a process with the subscriptions that it has; those of one group
+// share its partitions by leases:
 //
-//	free ──take (epoch+1)──▶ leased ──renew──▶ leased
-//	  ▲                        │ │
-//	  ├──release (drained)─────┘ └── not renewed in time: anyone may take it
+//	free ──take (epoch+1)──▶ held
+//	  ▲                       │
+//	  ├──release (drained)────┤
+//	  ├──the subscription ends┤
+//	  └──its member is removed┘
 //
-// A cursor moves only for the owner's epoch, so a member that was stopped and
-// wakes up after its lease went to another can't move it back; it stops reading
-// when it finds out. What it still had in flight may be handled twice, which the
-// inbox makes harmless.
+//	member: heartbeat by heartbeat, until it leaves, or until one of them is
+//	missing for so long that another member removes it
+//
+// A heartbeat is one statement for all subscriptions of a process. It renews the
+// member by the database's clock, and brings what each of them has to know: how
+// many share its group, what it holds, what is free, and how far the log reaches.
+// Only when that asks for something to be done do other statements follow.
+//
+// A cursor moves only for its owner (a subscription) and the owner's epoch, so a
+// process that was stopped and wakes up after its partitions went to another
+// can't move them back. It finds out by its next heartbeat or when a cursor won't
+// move, stops reading what it has lost, and joins again if it was removed. What
+// it still had in flight may be handled twice, which the inbox makes harmless.
+// Partitions that nobody took meanwhile are still its own: the epoch says so.
 //
 // Within a partition, messages of different keys are in flight together, up to a
 // window; those of one key are delivered one after another. A nacked message is

@@ -15,12 +15,7 @@ type span struct {
 }
 
 // wantMore wakes the fetcher for a reader that asks.
-func (s *subscription) wantMore() {
-	select {
-	case s.wanted <- struct{}{}:
-	default: // it will see this one as well
-	}
-}
+func (s *subscription) wantMore() { poke(s.wanted) }
 
 // fetch reads ahead for all readers that ask, with one statement for as many as
 // ask at the time: few when there is much to do, and one when there is little.

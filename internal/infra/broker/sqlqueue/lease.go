@@ -4,167 +4,111 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"example.com/millwright/internal/infra/database"
 )
 
-// lease is a partition that this member holds.
+// lease is a partition that a subscription holds.
 type lease struct {
 	partition  int
 	epoch      int64
-	nextOffset int64
+	nextOffset int64 // of the cursor, when it is taken
+	head       int64 // of the log, when it is renewed
 }
 
-// balance renews the leases, takes what is free up to this member's share, and
-// starts to hand over what is above it. Between balances a reader goes on: a
-// lease lost meanwhile shows when it is renewed or when its cursor won't move.
-func (s *subscription) balance(ctx context.Context) error {
-	var renewed, taken []lease
-	var share int
-	s.mu.Lock()
-	held := len(s.readers)
-	s.mu.Unlock()
-	err := s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		now, err := s.broker.db.Now(ctx, tx)
+// balance stops the readers of partitions that were lost, takes what is free up
+// to this subscription's share, and starts to hand over what is above it. Without
+// a view everything is lost. Between balances a reader goes on: a lease lost
+// meanwhile shows when its cursor won't move.
+func (s *subscription) balance(ctx context.Context, v *view) error {
+	if v == nil {
+		v = &view{}
+	}
+	held, stray := s.compare(v.held)
+	for _, l := range stray {
+		if err := s.release(ctx, l.partition, l.epoch); err != nil {
+			return fmt.Errorf("give back partition %d: %w", l.partition, err)
+		}
+	}
+	if v.members == 0 {
+		return nil
+	}
+	share := (s.partitions + v.members - 1) / v.members
+	if most := min(share-held, v.free); most > 0 {
+		taken, err := s.take(ctx, most)
 		if err != nil {
-			return err
+			return fmt.Errorf("take leases: %w", err)
 		}
-		if share, err = s.share(ctx, tx, now); err != nil {
-			return err
+		if s.start(taken) {
+			s.logger.DebugContext(ctx, "took partitions", "count", len(taken), "share", share)
+			poke(s.broker.heads)
 		}
-		if renewed, err = s.renew(ctx, tx, now); err != nil {
-			return err
-		}
-		taken, err = s.take(ctx, tx, now, share-held)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	s.stopLost(renewed)
-	s.mu.Lock()
-	for _, l := range taken {
-		s.readers[l.partition] = s.startReader(l)
-	}
-	s.mu.Unlock()
-	if len(taken) > 0 {
-		s.logger.DebugContext(ctx, "took partitions", "count", len(taken), "share", share)
-		s.broker.refreshHeads()
 	}
 	s.handOver(held - share)
 	return nil
 }
 
-// takeOver frees all leases on SQLite, where there is one process: whoever held
-// one when this process opened the database is gone.
-func (b *Broker) takeOver(ctx context.Context) error {
-	if b.db.Dialect() != database.SQLite {
-		return nil
-	}
-	return b.db.Once("sqlqueue: take over", func() error {
-		return b.db.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx database.Tx) error {
-			if _, err := tx.ExecContext(ctx, `UPDATE queue_cursors SET owner = '', lease_until = NULL`); err != nil {
-				return err
-			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM queue_members`)
-			return err
-		})
-	})
-}
-
-// share says that this member is alive and how many partitions are its fair
-// part.
-func (s *subscription) share(ctx context.Context, tx database.Tx, now time.Time) (int, error) {
-	_, err := tx.ExecContext(ctx, `
-		INSERT INTO queue_members (consumer_group, topic, member, seen_until) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (consumer_group, topic, member) DO UPDATE SET seen_until = excluded.seen_until`,
-		s.group, s.topic, s.member, now.Add(s.broker.config.Lease))
-	if err != nil {
-		return 0, fmt.Errorf("tell the group: %w", err)
-	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM queue_members WHERE consumer_group = $1 AND topic = $2 AND seen_until < $3`,
-		s.group, s.topic, now.Add(-time.Minute)); err != nil {
-		return 0, fmt.Errorf("forget members: %w", err)
-	}
-	var members, partitions int
-	err = tx.QueryRowContext(ctx, `
-		SELECT (SELECT COUNT(*) FROM queue_members WHERE consumer_group = $1 AND topic = $2 AND seen_until > $3),
-		       (SELECT COUNT(*) FROM queue_cursors WHERE consumer_group = $1 AND topic = $2)`,
-		s.group, s.topic, now).Scan(&members, &partitions)
-	if err != nil {
-		return 0, fmt.Errorf("count the group: %w", err)
-	}
-	members = max(members, 1)
-	return (partitions + members - 1) / members, nil
-}
-
-func (s *subscription) renew(ctx context.Context, tx database.Tx, now time.Time) ([]lease, error) {
-	leases, err := s.leases(ctx, tx, `
-		UPDATE queue_cursors SET lease_until = $4 WHERE consumer_group = $1 AND topic = $2 AND owner = $3
-		RETURNING partition, epoch, next_offset`, s.group, s.topic, s.member, now.Add(s.broker.config.Lease))
-	if err != nil {
-		return nil, fmt.Errorf("renew leases: %w", err)
-	}
-	return leases, nil
-}
-
-func (s *subscription) take(ctx context.Context, tx database.Tx, now time.Time, most int) ([]lease, error) {
-	if most <= 0 {
-		return nil, nil
-	}
-	lock := ""
-	if s.broker.db.Dialect() == database.Postgres {
-		lock = "FOR UPDATE SKIP LOCKED"
-	}
-	leases, err := s.leases(ctx, tx, `
-		UPDATE queue_cursors SET owner = $3, epoch = epoch + 1, lease_until = $4
-		WHERE consumer_group = $1 AND topic = $2 AND partition IN (
-			SELECT partition FROM queue_cursors
-			WHERE consumer_group = $1 AND topic = $2 AND (owner = '' OR lease_until < $5)
-			ORDER BY partition LIMIT $6 `+lock+`)
-		RETURNING partition, epoch, next_offset`,
-		s.group, s.topic, s.member, now.Add(s.broker.config.Lease), now, most)
-	if err != nil {
-		return nil, fmt.Errorf("take leases: %w", err)
-	}
-	return leases, nil
-}
-
-func (s *subscription) leases(ctx context.Context, tx database.Tx, query string, args ...any) ([]lease, error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var leases []lease
-	for rows.Next() {
-		var l lease
-		if err := rows.Scan(&l.partition, &l.epoch, &l.nextOffset); err != nil {
-			return nil, err
-		}
-		leases = append(leases, l)
-	}
-	return leases, rows.Err()
-}
-
-// stopLost fences the readers whose lease was not renewed.
-func (s *subscription) stopLost(renewed []lease) {
-	epochs := make(map[int]int64, len(renewed))
-	for _, l := range renewed {
-		epochs[l.partition] = l.epoch
-	}
+// compare fences the readers whose lease is gone and tells the others how far the
+// log reaches. It returns how many readers there are now, and the leases that
+// have none: their reader has ended, and they could not be given back then.
+func (s *subscription) compare(held []lease) (readers int, stray []lease) {
 	var lost []*reader
 	s.mu.Lock()
+	leases := make(map[int]lease, len(held))
+	for _, l := range held {
+		leases[l.partition] = l
+	}
 	for _, r := range s.readers {
-		if epoch, ok := epochs[r.partition]; !ok || epoch != r.epoch {
+		if l, ok := leases[r.partition]; ok && l.epoch == r.epoch {
+			r.setHead(l.head)
+			delete(leases, r.partition)
+		} else {
 			lost = append(lost, r)
 		}
 	}
+	readers = len(s.readers) - len(lost)
 	s.mu.Unlock()
 	for _, r := range lost {
 		s.fence(r)
 	}
+	for _, l := range leases {
+		stray = append(stray, l)
+	}
+	return readers, stray
+}
+
+func (s *subscription) take(ctx context.Context, most int) (map[int]lease, error) {
+	lock := ""
+	if s.broker.db.Dialect() == database.Postgres {
+		lock = "FOR UPDATE SKIP LOCKED"
+	}
+	taken := map[int]lease{}
+	err := s.broker.write(ctx, func(scan func(...any) error) error {
+		var l lease
+		err := scan(&l.partition, &l.epoch, &l.nextOffset)
+		taken[l.partition] = l
+		return err
+	}, `
+		UPDATE queue_cursors SET owner = $3, epoch = epoch + 1
+		WHERE consumer_group = $1 AND topic = $2 AND partition IN (
+			SELECT c.partition FROM queue_cursors c WHERE c.consumer_group = $1 AND c.topic = $2 AND `+free+`
+			ORDER BY c.partition LIMIT $4 `+lock+`)
+		RETURNING partition, epoch, next_offset`, s.group, s.topic, s.id, most)
+	return taken, err
+}
+
+// start starts readers for the leases, and reports whether there are any. A
+// subscription that drains needs none: it is about to give everything back.
+func (s *subscription) start(taken map[int]lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	for partition, l := range taken {
+		s.readers[partition] = s.startReader(l)
+	}
+	return len(taken) > 0
 }
 
 // handOver drains some readers and gives their leases back for other members to
@@ -172,6 +116,9 @@ func (s *subscription) stopLost(renewed []lease) {
 func (s *subscription) handOver(excess int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.draining {
+		return
+	}
 	for _, r := range s.readers {
 		if r.handingOver {
 			excess--
@@ -191,48 +138,40 @@ func (s *subscription) handOver(excess int) {
 			<-r.finished
 			ctx, cancel := context.WithTimeout(s.alive, s.broker.config.Lease)
 			defer cancel()
-			if err := errors.Join(s.flush(ctx), s.release(ctx, r)); err != nil && ctx.Err() == nil {
-				s.logger.WarnContext(ctx, "giving a lease back failed, it runs out by itself", "partition", r.partition, "error", err)
+			err := errors.Join(s.flush(ctx), s.release(ctx, r.partition, r.epoch))
+			s.forget(r)
+			if err != nil && ctx.Err() == nil {
+				s.logger.WarnContext(ctx, "giving a lease back failed, it is tried again", "partition", r.partition, "error", err)
 			}
 		})
 	}
 }
 
-func (s *subscription) release(ctx context.Context, r *reader) error {
+// release gives a partition back, unless it is another's by now.
+func (s *subscription) release(ctx context.Context, partition int, epoch int64) error {
 	_, err := s.broker.db.ExecContext(ctx, `
-		UPDATE queue_cursors SET owner = '', lease_until = NULL
-		WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND owner = $4 AND epoch = $5`,
-		s.group, s.topic, r.partition, s.member, r.epoch)
+		UPDATE queue_cursors SET owner = '' WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND owner = $4 AND epoch = $5`,
+		s.group, s.topic, partition, s.id, epoch)
+	return err
+}
+
+// fence stops a reader whose lease went to another member.
+func (s *subscription) fence(r *reader) {
+	select {
+	case <-r.finished:
+		return // drained: it has given its lease back while this flush or balance was under way
+	default:
+	}
+	s.logger.Warn("lost the lease on a partition", "partition", r.partition)
+	s.forget(r)
+	r.kill()
+}
+
+// forget takes a reader that has ended, or is about to, off the list.
+func (s *subscription) forget(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.readers[r.partition] == r {
 		delete(s.readers, r.partition)
 	}
-	return err
-}
-
-// renewOnly keeps the leases while the subscription drains.
-func (s *subscription) renewOnly(ctx context.Context) error {
-	return errors.Join(s.flush(ctx), s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		now, err := s.broker.db.Now(ctx, tx)
-		if err != nil {
-			return err
-		}
-		_, err = s.renew(ctx, tx, now)
-		return err
-	}))
-}
-
-// leave gives all leases back.
-func (s *subscription) leave(ctx context.Context) error {
-	return s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		if _, err := tx.ExecContext(ctx, `
-			UPDATE queue_cursors SET owner = '', lease_until = NULL WHERE consumer_group = $1 AND topic = $2 AND owner = $3`,
-			s.group, s.topic, s.member); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM queue_members WHERE consumer_group = $1 AND topic = $2 AND member = $3`,
-			s.group, s.topic, s.member)
-		return err
-	})
 }

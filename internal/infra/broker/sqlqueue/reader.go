@@ -82,11 +82,14 @@ func (s *subscription) startReader(l lease) *reader {
 	return r
 }
 
+// setHead tells how far the log reaches. Of two who tell it at the same time, one
+// may have looked earlier.
 func (r *reader) setHead(next int64) {
-	r.head.Store(next)
-	select {
-	case r.woken <- struct{}{}:
-	default:
+	for known := r.head.Load(); next > known; known = r.head.Load() {
+		if r.head.CompareAndSwap(known, next) {
+			poke(r.woken)
+			return
+		}
 	}
 }
 
@@ -191,6 +194,7 @@ func (r *reader) accept(entries []*entry, high int64) []*entry {
 		r.waiting[e.key] = append(r.waiting[e.key], e)
 	}
 	r.next = max(r.next, high)
+	poke(r.sub.acked) // of what was missing
 	return ready
 }
 
@@ -199,6 +203,7 @@ func (r *reader) finish(e *entry) *entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.open, e.offset)
+	poke(r.sub.acked)
 	r.bytes -= len(e.payload)
 	rest := r.waiting[e.key][1:]
 	if len(rest) == 0 {

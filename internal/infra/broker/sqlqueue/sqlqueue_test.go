@@ -74,8 +74,10 @@ func TestSlowMemberIsFencedOut(t *testing.T) {
 		publish(t, b, "k2", "2")
 		first, second := <-messages, <-messages
 		// Another member takes the lease while both are being handled.
-		_, err := db.ExecContext(t.Context(), `UPDATE queue_cursors SET owner = 'another', epoch = epoch + 1, lease_until = $1`, time.Now().Add(time.Second))
-		require.NoError(t, err)
+		require.NoError(t, db.InTx(t.Context(), func(ctx context.Context, tx database.Tx) error {
+			another(t, ctx, tx, time.Second)
+			return nil
+		}))
 		first.Ack()
 		<-second.Context().Done() // it has noticed
 		require.Zero(t, value[int64](t, db, `SELECT next_offset FROM queue_cursors`), "the cursor is the other's now")

@@ -19,15 +19,16 @@ import (
 // within it costs redeliveries, which the inbox drops.
 const flushPause = 100 * time.Millisecond
 
-// subscription is one member of a group on one topic: it holds leases on some of
-// the topic's partitions and runs a reader for each.
+// subscription is a share of a group's work on one topic: it holds leases on some
+// of the topic's partitions and runs a reader for each.
 type subscription struct {
-	broker *Broker
-	logger *slog.Logger
-	group  string
-	topic  string
-	member string
-	out    chan *message.Message
+	broker     *Broker
+	logger     *slog.Logger
+	id         string // the owner of its cursors
+	group      string
+	topic      string
+	partitions int
+	out        chan *message.Message
 
 	running context.Context // done when no more messages shall be delivered
 	stop    context.CancelFunc
@@ -35,92 +36,101 @@ type subscription struct {
 	kill    context.CancelFunc
 
 	wanted chan struct{} // a reader asks for more
+	acked  chan struct{} // a cursor may be moved
 
-	mu      sync.Mutex
-	readers map[int]*reader
-	wg      sync.WaitGroup
+	mu       sync.Mutex
+	readers  map[int]*reader
+	draining bool           // no more readers shall be started
+	wg       sync.WaitGroup // of the readers and those who wait for them
 }
 
 func newSubscription(ctx context.Context, b *Broker, group, topic string) (*subscription, error) {
 	s := &subscription{
-		broker: b, group: group, topic: topic, member: uuid.NewString(),
+		broker: b, id: uuid.NewString(), group: group, topic: topic,
 		out:     make(chan *message.Message),
 		wanted:  make(chan struct{}, 1),
+		acked:   make(chan struct{}, 1),
 		readers: map[int]*reader{},
 		logger:  b.logger.With("consumer_group", group, "topic", topic),
 	}
-	err := b.takeOver(ctx)
-	if err == nil {
-		err = s.join(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("sqlqueue: subscribe %s to %s: %w", group, topic, err)
-	}
 	s.running, s.stop = context.WithCancel(ctx)
 	s.alive, s.kill = context.WithCancel(context.WithoutCancel(ctx))
+	err := b.takeOver(ctx)
+	if err == nil {
+		s.partitions, err = b.ensureCursors(ctx, group, topic)
+	}
+	if err == nil {
+		err = b.join(ctx, s)
+	}
+	if err != nil {
+		s.stop()
+		s.kill()
+		return nil, fmt.Errorf("sqlqueue: subscribe %s to %s: %w", group, topic, err)
+	}
 	return s, nil
 }
 
-// join makes the group's cursors if it is new on the topic.
-func (s *subscription) join(ctx context.Context) error {
-	return s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		partitions, err := s.broker.partitions(ctx, tx, s.topic)
-		if err != nil {
+// ensureCursors makes the group's cursors if it is new on the topic, and returns
+// how many there are.
+func (b *Broker) ensureCursors(ctx context.Context, group, topic string) (partitions int, err error) {
+	err = b.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
+		if partitions, err = b.partitions(ctx, tx, topic); err != nil {
 			return err
 		}
 		if partitions == 0 {
-			return fmt.Errorf("%w: topic %q does not exist: is it in the catalog?", broker.ErrRejected, s.topic)
+			return fmt.Errorf("%w: topic %q does not exist: is it in the catalog?", broker.ErrRejected, topic)
 		}
 		// In order, so that members that join at once wait for each other instead
 		// of deadlocking.
-		_, err = tx.ExecContext(ctx, `
+		_, err := tx.ExecContext(ctx, `
 			INSERT INTO queue_cursors (consumer_group, topic, partition, next_offset)
 			SELECT $1, p.topic, p.partition, COALESCE(
 				(SELECT MIN(l."offset") FROM queue_log l WHERE l.topic = p.topic AND l.partition = p.partition), p.next_offset)
 			FROM queue_partitions p WHERE p.topic = $2 ORDER BY p.partition
-			ON CONFLICT DO NOTHING`, s.group, s.topic)
+			ON CONFLICT DO NOTHING`, group, topic)
 		return err
 	})
+	return partitions, err
 }
 
-// run keeps the leases until the subscription is stopped, then drains it.
+// run delivers until the subscription is stopped, then drains it. Meanwhile the
+// broker keeps its leases.
 func (s *subscription) run() {
 	defer close(s.out)
-	s.broker.watchHeads(s)
-	defer s.broker.unwatchHeads(s)
 	s.wg.Go(s.fetch)
-
-	balance := time.NewTimer(0)
-	defer balance.Stop()
-	flush := time.NewTimer(flushPause)
-	defer flush.Stop()
 	for s.running.Err() == nil {
 		select {
 		case <-s.running.Done():
-		case <-balance.C:
-			balance.Reset(s.broker.config.Lease / 3)
-			if err := s.balance(s.running); err != nil && s.running.Err() == nil {
-				s.logger.WarnContext(s.running, "renewing leases failed", "error", err)
-			}
-		case <-flush.C:
-			pause := flushPause
-			if err := s.flush(s.running); err != nil && s.running.Err() == nil {
-				pause = s.broker.config.Poll
-				s.logger.WarnContext(s.running, "moving cursors failed", "error", err, "retry_in", pause)
-			}
-			flush.Reset(pause)
+			continue
+		case <-s.acked:
+		}
+		s.pause(flushPause)
+		if err := s.flush(s.running); err != nil && s.running.Err() == nil {
+			s.logger.WarnContext(s.running, "moving cursors failed", "error", err, "retry_in", s.broker.config.Poll)
+			s.pause(s.broker.config.Poll)
+			poke(s.acked)
 		}
 	}
 	s.drain()
 }
 
+func (s *subscription) pause(d time.Duration) {
+	select {
+	case <-s.running.Done():
+	case <-time.After(d):
+	}
+}
+
 // drain waits for the messages in flight, moves the cursors past those that
 // were acked and gives the leases back.
 func (s *subscription) drain() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
-	renew := time.NewTicker(s.broker.config.Lease / 3)
-	defer renew.Stop()
+	flush := time.NewTicker(s.broker.config.Lease / 3)
+	defer flush.Stop()
 	timeout := time.NewTimer(s.broker.config.CloseTimeout)
 	defer timeout.Stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.running), s.broker.config.CloseTimeout+s.broker.config.Lease)
@@ -134,14 +144,14 @@ waiting:
 			s.kill()
 			<-done
 			break waiting
-		case <-renew.C:
-			if err := s.renewOnly(ctx); err != nil {
-				s.logger.WarnContext(ctx, "renewing leases failed", "error", err)
+		case <-flush.C:
+			if err := s.flush(ctx); err != nil {
+				s.logger.WarnContext(ctx, "moving cursors failed", "error", err)
 			}
 		}
 	}
 	s.kill()
-	if err := errors.Join(s.flush(ctx), s.leave(ctx)); err != nil {
+	if err := errors.Join(s.flush(ctx), s.broker.leave(ctx, s)); err != nil {
 		s.logger.WarnContext(ctx, "giving leases back failed, they run out by themselves and some messages are delivered again", "error", err)
 	}
 }
@@ -174,20 +184,18 @@ func (s *subscription) flush(ctx context.Context) error {
 	}
 	still := map[int]int64{}
 	values, args := s.broker.db.Rows(4, database.Integers("part", partitions), database.Integers("epoch", epochs), database.Integers("done", offsets))
-	err := s.broker.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		return database.Read(ctx, tx, func(scan func(...any) error) error {
-			var partition int
-			var offset int64
-			if err := scan(&partition, &offset); err != nil {
-				return err
-			}
-			still[partition] = offset
-			return nil
-		}, `
-			UPDATE queue_cursors AS c SET next_offset = v.done FROM (`+values+`) AS v
-			WHERE c.consumer_group = $1 AND c.topic = $2 AND c.owner = $3 AND c.partition = v.part AND c.epoch = v.epoch
-			RETURNING partition, next_offset`, append([]any{s.group, s.topic, s.member}, args...)...)
-	})
+	err := s.broker.write(ctx, func(scan func(...any) error) error {
+		var partition int
+		var offset int64
+		if err := scan(&partition, &offset); err != nil {
+			return err
+		}
+		still[partition] = offset
+		return nil
+	}, `
+		UPDATE queue_cursors AS c SET next_offset = v.done FROM (`+values+`) AS v
+		WHERE c.consumer_group = $1 AND c.topic = $2 AND c.owner = $3 AND c.partition = v.part AND c.epoch = v.epoch
+		RETURNING partition, next_offset`, append([]any{s.group, s.topic, s.id}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -199,20 +207,4 @@ func (s *subscription) flush(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// fence stops a reader whose lease went to another member.
-func (s *subscription) fence(r *reader) {
-	select {
-	case <-r.finished:
-		return // drained: it has given its lease back while this flush or balance was under way
-	default:
-	}
-	s.logger.Warn("lost the lease on a partition", "partition", r.partition)
-	s.mu.Lock()
-	if s.readers[r.partition] == r {
-		delete(s.readers, r.partition)
-	}
-	s.mu.Unlock()
-	r.kill()
 }

@@ -26,26 +26,34 @@ CREATE TABLE queue_log (
     PRIMARY KEY (topic, partition, "offset")
 );
 
--- How far each group has come, and which of its members reads the partition.
+-- The processes that read. One that has died is removed by whoever sees that its
+-- time is over.
+CREATE TABLE queue_members (
+    member     text        NOT NULL COLLATE "C" PRIMARY KEY,
+    seen_until timestamptz NOT NULL
+);
+
+-- What each of them reads, and so who shares a group's partitions.
+CREATE TABLE queue_subscriptions (
+    subscription   text NOT NULL COLLATE "C" PRIMARY KEY,
+    consumer_group text NOT NULL COLLATE "C",
+    topic          text NOT NULL COLLATE "C",
+    member         text NOT NULL COLLATE "C" REFERENCES queue_members ON DELETE CASCADE
+);
+CREATE INDEX queue_subscriptions_group ON queue_subscriptions (consumer_group, topic);
+
+-- How far each group has come, and which of its subscriptions reads the partition:
+-- none if the owner is not among the subscriptions. There is no foreign key, as
+-- whoever removes a member must not wait for a lock on its cursors.
 CREATE TABLE queue_cursors (
-    consumer_group text        NOT NULL COLLATE "C",
-    topic          text        NOT NULL COLLATE "C",
-    partition      integer     NOT NULL,
-    next_offset    bigint      NOT NULL, -- all before it are done
-    owner          text        NOT NULL DEFAULT '',
-    epoch          bigint      NOT NULL DEFAULT 0, -- grows with each owner: fences the old one out
-    lease_until    timestamptz,
+    consumer_group text    NOT NULL COLLATE "C",
+    topic          text    NOT NULL COLLATE "C",
+    partition      integer NOT NULL,
+    next_offset    bigint  NOT NULL, -- all before it are done
+    owner          text    NOT NULL COLLATE "C" DEFAULT '',
+    epoch          bigint  NOT NULL DEFAULT 0, -- grows with each owner: fences the old one out
     PRIMARY KEY (consumer_group, topic, partition)
 ) WITH (fillfactor = 20);
 
--- Who shares a group's partitions.
-CREATE TABLE queue_members (
-    consumer_group text        NOT NULL COLLATE "C",
-    topic          text        NOT NULL COLLATE "C",
-    member         text        NOT NULL COLLATE "C",
-    seen_until     timestamptz NOT NULL,
-    PRIMARY KEY (consumer_group, topic, member)
-);
-
 -- +goose Down
-DROP TABLE queue_members, queue_cursors, queue_log, queue_partitions;
+DROP TABLE queue_subscriptions, queue_members, queue_cursors, queue_log, queue_partitions;

@@ -22,28 +22,37 @@ CREATE TABLE queue_log (
     PRIMARY KEY (topic, partition, "offset")
 );
 
--- How far each group has come, and which of its members reads the partition.
+-- The processes that read. One that has died is removed by whoever sees that its
+-- time is over.
+CREATE TABLE queue_members (
+    member     text      NOT NULL PRIMARY KEY,
+    seen_until timestamp NOT NULL
+);
+
+-- What each of them reads, and so who shares a group's partitions.
+CREATE TABLE queue_subscriptions (
+    subscription   text NOT NULL PRIMARY KEY,
+    consumer_group text NOT NULL,
+    topic          text NOT NULL,
+    member         text NOT NULL REFERENCES queue_members ON DELETE CASCADE
+);
+CREATE INDEX queue_subscriptions_group ON queue_subscriptions (consumer_group, topic);
+
+-- How far each group has come, and which of its subscriptions reads the partition:
+-- none if the owner is not among the subscriptions. There is no foreign key, as
+-- whoever removes a member must not wait for a lock on its cursors.
 CREATE TABLE queue_cursors (
-    consumer_group text        NOT NULL,
-    topic          text        NOT NULL,
-    partition      integer     NOT NULL,
-    next_offset    bigint      NOT NULL, -- all before it are done
-    owner          text        NOT NULL DEFAULT '',
-    epoch          bigint      NOT NULL DEFAULT 0, -- grows with each owner: fences the old one out
-    lease_until    timestamp,
+    consumer_group text    NOT NULL,
+    topic          text    NOT NULL,
+    partition      integer NOT NULL,
+    next_offset    bigint  NOT NULL, -- all before it are done
+    owner          text    NOT NULL DEFAULT '',
+    epoch          bigint  NOT NULL DEFAULT 0, -- grows with each owner: fences the old one out
     PRIMARY KEY (consumer_group, topic, partition)
 );
 
--- Who shares a group's partitions.
-CREATE TABLE queue_members (
-    consumer_group text        NOT NULL,
-    topic          text        NOT NULL,
-    member         text        NOT NULL,
-    seen_until     timestamp   NOT NULL,
-    PRIMARY KEY (consumer_group, topic, member)
-);
-
 -- +goose Down
+DROP TABLE queue_subscriptions;
 DROP TABLE queue_members;
 DROP TABLE queue_cursors;
 DROP TABLE queue_log;
