@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // registers the "sqlite" driver
@@ -44,6 +45,7 @@ type DB struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	where   string  // for people: no password in it
+	id      string // tells this process's wake-ups from others'
 	wakeups wakeups
 	once    struct {
 		sync.Mutex
@@ -104,7 +106,7 @@ func openPostgres(config Config) (*DB, error) {
 	pool.SetMaxOpenConns(config.MaxConns)
 	pool.SetMaxIdleConns(config.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	return &DB{dialect: Postgres, conns: config.MaxConns, write: pool, read: pool, where: Redact(config.URL)}, nil
+	return &DB{dialect: Postgres, id: uuid.NewString(), conns: config.MaxConns, write: pool, read: pool, where: Redact(config.URL)}, nil
 }
 
 func openSQLite(config Config) (*DB, error) {

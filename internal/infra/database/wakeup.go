@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// channel is the one PostgreSQL channel in use: a wake-up names its signal in
-// the payload, so that a process needs a single LISTEN.
+// channel is the one PostgreSQL channel in use, so that a process needs a single
+// LISTEN. A wake-up's payload is who sent it, a space, and its signal.
 const channel = "millwright"
 
 // wakeups is a hub of named signals. A signal carries nothing: whoever is woken
@@ -94,7 +95,7 @@ func (db *DB) WakeEveryone(ctx context.Context, tx Tx, signal string) error {
 	if db.dialect != Postgres {
 		return nil
 	}
-	_, err := Queued(tx).ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, signal)
+	_, err := Queued(tx).ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, db.id+" "+signal)
 	return err
 }
 
@@ -146,7 +147,9 @@ func (db *DB) listen(ctx context.Context, connected func()) error {
 			if err != nil {
 				return errors.Join(err, pg.Close(context.WithoutCancel(ctx)))
 			}
-			db.wakeups.wake(notification.Payload)
+			if sender, signal, _ := strings.Cut(notification.Payload, " "); sender != db.id {
+				db.wakeups.wake(signal) // our own has woken us at the commit
+			}
 		}
 	})
 }
