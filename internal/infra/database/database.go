@@ -45,7 +45,7 @@ type DB struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	where   string  // for people: no password in it
-	id      string // tells this process's wake-ups from others'
+	id      string  // tells this process's wake-ups from others'
 	wakeups wakeups
 	once    struct {
 		sync.Mutex

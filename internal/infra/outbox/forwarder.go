@@ -19,8 +19,8 @@ import (
 type Forwarder struct {
 	db     *database.DB
 	broker broker.Broker
-	inTx   broker.TxPublisher // nil for a broker outside the database
-	pass   func(context.Context) (int, error)
+	inTx   broker.TxPublisher                                  // nil for a broker outside the database
+	pass   func(ctx context.Context, full func()) (int, error) // calls full when it has found a full batch
 	config Config
 	logger *slog.Logger
 }
@@ -101,20 +101,22 @@ func (f *Forwarder) drain(ctx context.Context) (again bool, err error) {
 	more := make(chan struct{}, f.config.Workers-1) // a place for each worker but the first
 	var forwarded atomic.Bool
 	var work func() error
+	full := func() {
+		select {
+		case more <- struct{}{}:
+			group.Go(work)
+		default:
+		}
+	}
 	work = func() error {
 		for ctx.Err() == nil {
-			n, err := f.Forward(context.WithoutCancel(ctx))
+			n, err := f.forward(context.WithoutCancel(ctx), full)
 			if err != nil || n == 0 {
 				return err
 			}
 			forwarded.Store(true)
 			if n < f.config.Batch/2 {
 				return nil
-			}
-			select {
-			case more <- struct{}{}:
-				group.Go(work)
-			default:
 			}
 		}
 		return nil
@@ -129,7 +131,11 @@ func (f *Forwarder) drain(ctx context.Context) (again bool, err error) {
 // other Forwarders hold what is. An error means that the broker or the database
 // is out of reach.
 func (f *Forwarder) Forward(ctx context.Context) (int, error) {
-	n, err := f.pass(ctx)
+	return f.forward(ctx, func() {})
+}
+
+func (f *Forwarder) forward(ctx context.Context, full func()) (int, error) {
+	n, err := f.pass(ctx, full)
 	if err != nil {
 		return 0, fmt.Errorf("outbox: forward: %w", err)
 	}
@@ -162,12 +168,13 @@ type locked struct {
 // holds. It is a statement of its own: the next one sees what the pass before
 // has marked.
 func (f *Forwarder) lock(ctx context.Context, tx database.Tx) (locked, error) {
-	// One probe of an index for each, where EXISTS is free to read everything.
+	// One probe of an index for each, where EXISTS is free to read everything. It is
+	// from the end: at the beginning are the remains of rows just taken out.
 	query := `
 		SELECT partition, (SELECT id FROM outbox o
 			WHERE o.partition = p.partition AND (retry_at IS NOT NULL OR set_aside_at IS NOT NULL) LIMIT 1) IS NOT NULL
 		FROM outbox_partitions p
-		WHERE (SELECT id FROM outbox o WHERE o.partition = p.partition ORDER BY id LIMIT 1) IS NOT NULL
+		WHERE (SELECT id FROM outbox o WHERE o.partition = p.partition ORDER BY id DESC LIMIT 1) IS NOT NULL
 		ORDER BY RANDOM() LIMIT $1`
 	if f.db.Dialect() == database.Postgres {
 		if _, err := database.Queued(tx).ExecContext(ctx, settings); err != nil {

@@ -14,7 +14,7 @@ import (
 // move forwards to a queue in the same database, in three round trips: lock the
 // partitions, see what is due, and move it, commit included. The payloads never
 // leave the database.
-func (f *Forwarder) move(ctx context.Context) (n int, err error) {
+func (f *Forwarder) move(ctx context.Context, _ func()) (n int, err error) {
 	err = f.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		n = 0
 		locked, err := f.lock(ctx, tx)

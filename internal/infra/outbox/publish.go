@@ -19,7 +19,7 @@ const publishLimit = 20 * time.Second
 
 // publishLocked forwards a batch to a broker elsewhere. Its partitions are locked
 // meanwhile, which keeps the order per key among workers and processes.
-func (f *Forwarder) publishLocked(ctx context.Context) (n int, err error) {
+func (f *Forwarder) publishLocked(ctx context.Context, full func()) (n int, err error) {
 	err = f.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		n = 0
 		locked, err := f.lock(ctx, tx)
@@ -29,6 +29,9 @@ func (f *Forwarder) publishLocked(ctx context.Context) (n int, err error) {
 		rows, err := f.read(ctx, tx, locked, true)
 		if err != nil || len(rows) == 0 {
 			return err
+		}
+		if len(rows) >= f.config.Batch/2 {
+			full() // another worker reads ahead, while this one publishes
 		}
 		outcomes, err := f.publish(ctx, rows)
 		if err != nil {
@@ -43,7 +46,7 @@ func (f *Forwarder) publishLocked(ctx context.Context) (n int, err error) {
 // publishUnlocked publishes outside any transaction: SQLite's one writer must
 // not be held while a broker elsewhere is talked to, and there is no second
 // Forwarder to keep away.
-func (f *Forwarder) publishUnlocked(ctx context.Context) (int, error) {
+func (f *Forwarder) publishUnlocked(ctx context.Context, _ func()) (int, error) {
 	all := locked{held: true} // perhaps
 	for p := range int64(Partitions) {
 		all.partitions = append(all.partitions, p)

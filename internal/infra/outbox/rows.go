@@ -3,10 +3,10 @@ package outbox
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +39,7 @@ type outcome struct {
 
 // read takes the oldest events of each partition, but for those of a key that
 // an earlier failure holds back. They are in order.
-func (f *Forwarder) read(ctx context.Context, q querier, from locked, withPayload bool) ([]row, error) {
+func (f *Forwarder) read(ctx context.Context, q database.Querier, from locked, withPayload bool) ([]row, error) {
 	columns, held := "id, topic, partition_key, key_hash, event_id, attempts", ""
 	if withPayload {
 		columns += ", metadata, payload"
@@ -72,19 +72,11 @@ func (f *Forwarder) read(ctx context.Context, q querier, from locked, withPayloa
 	return batch, nil
 }
 
-// querier is a Tx or a DB.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-func (f *Forwarder) scan(ctx context.Context, q querier, withPayload bool, query string, args ...any) ([]row, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	defer rows.Close()
-	var batch []row
-	for rows.Next() {
+func (f *Forwarder) scan(ctx context.Context, q database.Querier, withPayload bool, query string, args ...any) ([]row, error) {
+	batch := make([]row, 0, f.config.Batch)
+	var last string // metadata: most have the same
+	var headers message.Metadata
+	err := database.Read(ctx, q, func(scan func(...any) error) error {
 		var r row
 		var metadata string
 		var payload []byte
@@ -92,19 +84,24 @@ func (f *Forwarder) scan(ctx context.Context, q querier, withPayload bool, query
 		if withPayload {
 			dest = append(dest, &metadata, &payload)
 		}
-		if err := rows.Scan(dest...); err != nil {
-			return nil, fmt.Errorf("read events: %w", err)
+		if err := scan(dest...); err != nil {
+			return err
 		}
 		if withPayload {
-			r.message = message.NewMessageWithContext(ctx, r.eventID, payload)
-			if err := json.Unmarshal([]byte(metadata), &r.message.Metadata); err != nil {
-				return nil, fmt.Errorf("read events: row %d: metadata: %w", r.id, err)
+			if metadata != last {
+				last, headers = metadata, nil
+				if err := json.Unmarshal([]byte(metadata), &headers); err != nil {
+					return fmt.Errorf("row %d: metadata: %w", r.id, err)
+				}
 			}
+			r.message = message.NewMessageWithContext(ctx, r.eventID, payload)
+			maps.Copy(r.message.Metadata, headers)
 			broker.WithKey(r.message, r.key)
 		}
 		batch = append(batch, r)
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}, query, args...)
+	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	slices.SortFunc(batch, func(a, b row) int { return cmp.Compare(a.id, b.id) })
