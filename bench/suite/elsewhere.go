@@ -57,11 +57,15 @@ func sqliteDrain(c contender) entry {
 	}}
 }
 
-// openKafka starts a broker in this process, or takes the one that KAFKA_BROKERS
-// names.
-func openKafka(ctx context.Context) (*kafka.Broker, func(), error) {
+// kafkaServers are those that KAFKA_BROKERS names: a real Kafka, if there is one.
+func kafkaServers() []string {
+	return strings.FieldsFunc(os.Getenv("KAFKA_BROKERS"), func(r rune) bool { return r == ',' })
+}
+
+// openKafka connects to the servers, or starts a broker in this process if there
+// are none.
+func openKafka(ctx context.Context, servers []string) (*kafka.Broker, func(), error) {
 	stop := func() {}
-	servers := strings.FieldsFunc(os.Getenv("KAFKA_BROKERS"), func(r rune) bool { return r == ',' })
 	if len(servers) == 0 {
 		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 		if err != nil {
@@ -82,9 +86,9 @@ func openKafka(ctx context.Context) (*kafka.Broker, func(), error) {
 
 // kafkaPublish publishes straight from memory, so many keys at a time, as a
 // relay can at best: one by one, or in lanes.
-func kafkaPublish(name string, lanes int) entry {
+func kafkaPublish(name string, lanes int, servers []string) entry {
 	return entry{name, func(ctx context.Context, b *bench, _ string) (sample, error) {
-		k, stop, err := openKafka(ctx)
+		k, stop, err := openKafka(ctx, servers)
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +118,7 @@ func kafkaPublish(name string, lanes int) entry {
 }
 
 // kafkaForward forwards from the outbox in PostgreSQL, marks included.
-func kafkaForward() entry {
+func kafkaForward(servers []string) entry {
 	return entry{"millwright", func(ctx context.Context, b *bench, url string) (_ sample, err error) {
 		s, err := variant{}.open(ctx, url, 1)
 		if err != nil {
@@ -122,7 +126,7 @@ func kafkaForward() entry {
 		}
 		m := s.(*millwright)
 		defer func() { err = errors.Join(err, m.db.Close()) }()
-		k, stop, err := openKafka(ctx)
+		k, stop, err := openKafka(ctx, servers)
 		if err != nil {
 			return nil, err
 		}

@@ -73,11 +73,22 @@ func (b *bench) measurements(full, short bool) []measurement {
 		}
 		backlog.entries = append(backlog.entries, drain(c, n, 1))
 	}
-	return append(all, at1000, fanOut, backlog, measurement{name: "idle", what: "the example service, three consumers, nothing to do", entries: []entry{idle("PostgreSQL"), idle("SQLite")}},
-		measurement{name: "instances", what: "drain", entries: []entry{drain(ours, b.n, 1), drain(four, b.n, 1)}},
-		measurement{name: "SQLite", what: "drain, synchronous=FULL", entries: []entry{sqliteDrain(ours), sqliteDrain(queued), sqliteDrain(failing)}},
-		measurement{name: "Kafka", what: "from the outbox to an embedded broker (kfake)", entries: []entry{kafkaPublish("watermill-kafka, one by one", 1), kafkaPublish("watermill-kafka, 256 lanes, no outbox", 256), kafkaForward()}},
-	)
+	all = append(all, []measurement{at1000, fanOut, backlog,
+		{name: "idle", what: "the example service, three consumers, nothing to do", entries: []entry{idle("PostgreSQL"), idle("SQLite")}},
+		{name: "instances", what: "drain", entries: []entry{drain(ours, b.n, 1), drain(four, b.n, 1)}},
+		{name: "SQLite", what: "drain, synchronous=FULL", entries: []entry{sqliteDrain(ours), sqliteDrain(queued), sqliteDrain(failing)}},
+		kafkaFigures("Kafka", "from the outbox to an embedded broker (kfake): its work is in the same two cores", nil),
+	}...)
+	if servers := kafkaServers(); len(servers) > 0 {
+		all = append(all, kafkaFigures("Kafka, a real server", "the same, to the one that KAFKA_BROKERS names", servers))
+	}
+	return all
+}
+
+func kafkaFigures(name, what string, servers []string) measurement {
+	return measurement{name: name, what: what, entries: []entry{
+		kafkaPublish("watermill-kafka, one by one", 1, servers), kafkaPublish("watermill-kafka, 256 lanes, no outbox", 256, servers), kafkaForward(servers),
+	}}
 }
 
 // measure takes all figures, round by round, so that everybody gets a share of a
