@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.com/millwright/internal/infra/database/databasetest"
 )
 
 // settle is how long a service that has just started is given to get quiet.
@@ -36,6 +37,15 @@ func idle(where string) entry {
 		}
 		service := exec.CommandContext(ctx, filepath.Join(dir, "service"), "serve", "--migrate")
 		service.Dir = dir
+		statements := func() int64 { return 0 }
+		if where == "PostgreSQL" {
+			proxy, err := databasetest.OpenProxy(url)
+			if err != nil {
+				return nil, err
+			}
+			defer proxy.Close()
+			url, statements = proxy.URL, proxy.Statements
+		}
 		service.Env = append(os.Environ(), "DATABASE_URL="+url, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "LOG_LEVEL=error")
 		out, err := service.StdoutPipe()
 		if err != nil {
@@ -49,20 +59,7 @@ func idle(where string) entry {
 			return nil, errors.New("the service doesn't start")
 		}
 		time.Sleep(settle)
-		transactions := func() (n float64, err error) { return 0, nil }
-		if where == "PostgreSQL" {
-			db, err := openPool(url)
-			if err != nil {
-				return nil, err
-			}
-			defer db.Close()
-			transactions = func() (float64, error) { return ended(ctx, db) }
-		}
-		cpu, started := cpuOf(service.Process.Pid), time.Now()
-		ended, err := transactions()
-		if err != nil {
-			return nil, err
-		}
+		cpu, executed, started := cpuOf(service.Process.Pid), statements(), time.Now()
 		time.Sleep(max(b.seconds, 2*time.Second))
 		seconds := time.Since(started).Seconds()
 		s := sample{
@@ -70,20 +67,10 @@ func idle(where string) entry {
 			"MB":          residentMB(service.Process.Pid),
 		}
 		if where == "PostgreSQL" {
-			after, err := transactions()
-			if err != nil {
-				return nil, err
-			}
-			s["transactions/s"] = (after - ended) / seconds
+			s["statements/s"] = float64(statements()-executed) / seconds
 		}
 		return s, nil
 	}}
-}
-
-// ended counts the transactions of the database so far.
-func ended(ctx context.Context, db *sql.DB) (n float64, err error) {
-	err = db.QueryRowContext(ctx, `SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
-	return n, err
 }
 
 // cpuOf is what a process has used so far; 0 where there is no /proc.

@@ -158,7 +158,7 @@ func forwardOf(ctx context.Context, b *bench, m *millwright) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	for left := b.n; left > 0 && err == nil; time.Sleep(5 * time.Millisecond) {
+	for left := true; left && err == nil; time.Sleep(5 * time.Millisecond) {
 		left, err = m.unsent(ctx)
 	}
 	return rate(b.n, start), errors.Join(err, stop())

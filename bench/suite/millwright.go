@@ -26,6 +26,7 @@ type millwright struct {
 	db        *database.DB
 	catalog   *envelope.Catalog
 	broker    broker.Broker
+	members   []broker.Broker // the instances'
 	publisher *outbox.Publisher
 	logger    *slog.Logger
 }
@@ -81,12 +82,17 @@ func (m *millwright) start(ctx context.Context, consumers int, handled func(int)
 		return group.Wait()
 	}
 	for range max(1, m.variant.instances) {
-		forwarder := outbox.NewForwarder(m.db, m.broker, outbox.Config{}, m.logger)
+		queue := m.broker
+		if local, ok := queue.(*sqlqueue.Local); ok { // each instance is a member of its own
+			local = sqlqueue.NewLocal(m.db, sqlqueue.Config{}, m.logger)
+			m.members, queue = append(m.members, local), local
+		}
+		forwarder := outbox.NewForwarder(m.db, queue, outbox.Config{}, m.logger)
 		group.Go(func() error { return forwarder.Run(ctx) })
 		if consumers == 0 {
 			continue
 		}
-		router, err := consumer.NewRouter(m.consumers(consumers, handled), m.catalog, m.broker, inbox.New(m.db, m.logger),
+		router, err := consumer.NewRouter(m.consumers(consumers, handled), m.catalog, queue, inbox.New(m.db, m.logger),
 			deadletter.NewStore(m.db, deadletter.Config{}, m.logger), consumer.Config{Service: "bench"}, m.logger)
 		if err != nil {
 			return nil, errors.Join(err, stop())
@@ -120,10 +126,16 @@ func (m *millwright) consumers(n int, handled func(int)) []consumer.Consumer {
 	return consumers
 }
 
-// unsent counts the events that wait in the outbox.
-func (m *millwright) unsent(ctx context.Context) (n int, err error) {
-	err = m.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM outbox`).Scan(&n)
-	return n, err
+// unsent reports whether events wait in the outbox.
+func (m *millwright) unsent(ctx context.Context) (some bool, err error) {
+	err = m.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox)`).Scan(&some)
+	return some, err
 }
 
-func (m *millwright) close() error { return errors.Join(m.broker.Close(), m.db.Close()) }
+func (m *millwright) close() error {
+	var problems []error
+	for _, b := range append(m.members, m.broker) {
+		problems = append(problems, b.Close())
+	}
+	return errors.Join(append(problems, m.db.Close())...)
+}

@@ -149,10 +149,9 @@ func (s *subscription) handOver(excess int) {
 
 // release gives a partition back, unless it is another's by now.
 func (s *subscription) release(ctx context.Context, partition int, epoch int64) error {
-	_, err := s.broker.db.ExecContext(ctx, `
+	return s.broker.change(ctx, `
 		UPDATE queue_cursors SET owner = '' WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND owner = $4 AND epoch = $5`,
 		s.group, s.topic, partition, s.id, epoch)
-	return err
 }
 
 // fence stops a reader whose lease went to another member.

@@ -92,7 +92,7 @@ func (b *Broker) announce(ctx context.Context, subs ...*subscription) error {
 		return fmt.Errorf("tell the others: %w", err)
 	}
 	for _, s := range subs {
-		_, err := b.db.ExecContext(ctx, `
+		err := b.change(ctx, `
 			INSERT INTO queue_subscriptions (subscription, consumer_group, topic, member) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 			s.id, s.group, s.topic, b.member.id)
 		if err != nil {
@@ -111,7 +111,7 @@ func (b *Broker) leave(ctx context.Context, s *subscription) error {
 	}
 	defer leave()
 	if b.member.remove(s) == 0 {
-		_, err = b.db.ExecContext(ctx, `DELETE FROM queue_members WHERE member = $1`, b.member.id)
+		err = b.change(ctx, `DELETE FROM queue_members WHERE member = $1`, b.member.id)
 	} else {
 		err = b.abandon(ctx, s.id)
 	}
@@ -119,8 +119,23 @@ func (b *Broker) leave(ctx context.Context, s *subscription) error {
 }
 
 func (b *Broker) abandon(ctx context.Context, subscription string) error {
-	_, err := b.db.ExecContext(ctx, `DELETE FROM queue_subscriptions WHERE subscription = $1`, subscription)
-	return err
+	return b.change(ctx, `DELETE FROM queue_subscriptions WHERE subscription = $1`, subscription)
+}
+
+// membership wakes all members for a heartbeat.
+const membership = "queue members"
+
+// change executes a statement after which partitions may be free, or too many in
+// one hand, and has all members look at once: nobody waits for the next heartbeat.
+// It is one round trip, so that a process that is stopped in the middle holds no
+// lock.
+func (b *Broker) change(ctx context.Context, query string, args ...any) error {
+	return b.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
+		if _, err := database.Queued(tx).ExecContext(ctx, query, args...); err != nil {
+			return err
+		}
+		return b.db.WakeEveryone(ctx, tx, membership)
+	})
 }
 
 // takeOver removes all members on SQLite, where there is one process: whoever was
@@ -138,6 +153,8 @@ func (b *Broker) takeOver(ctx context.Context) error {
 // keepLeases sends heartbeats until ctx is done. Each of them brings the heads of
 // the log as well, so it is also the poll for new messages.
 func (b *Broker) keepLeases(ctx context.Context) {
+	woken, stop := b.db.Woken(membership)
+	defer stop()
 	pause := min(b.config.Lease/3, b.config.Poll)
 	beat := time.NewTimer(pause)
 	defer beat.Stop()
@@ -146,6 +163,7 @@ func (b *Broker) keepLeases(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-b.member.poke:
+		case <-woken:
 		case <-beat.C:
 		}
 		if err := b.beat(ctx); err != nil && ctx.Err() == nil {
