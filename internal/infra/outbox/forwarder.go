@@ -61,8 +61,9 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			due, err = f.due(ctx)
 		}
 		for due && err == nil && ctx.Err() == nil {
-			due, err = f.drain(ctx)
-			if due {
+			var n int64
+			n, err = f.drain(ctx)
+			if due = n > 0; n > 1 {
 				pause(ctx, breather)
 			}
 		}
@@ -80,10 +81,10 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 }
 
-// breather is the pause after some events were forwarded. The first event after
-// a rest goes out at once; of many, those that are committed meanwhile go
-// together.
-const breather = 8 * time.Millisecond
+// breather is the pause after several events were forwarded: those that are
+// committed meanwhile go together. One that comes alone goes out at once, and so
+// does the next.
+const breather = 4 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -93,13 +94,13 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // drain forwards batches for as long as they are full ones, with more workers
-// then. It reports whether it should be called again, which is until it finds
-// nothing: a row committed during a pass may have been skipped by the other
+// then. It returns how many it has forwarded, and should be called again until it
+// finds nothing: a row committed during a pass may have been skipped by the other
 // Forwarders because this one held its partition.
-func (f *Forwarder) drain(ctx context.Context) (again bool, err error) {
+func (f *Forwarder) drain(ctx context.Context) (total int64, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	more := make(chan struct{}, f.config.Workers-1) // a place for each worker but the first
-	var forwarded atomic.Bool
+	var forwarded atomic.Int64
 	var work func() error
 	full := func() {
 		select {
@@ -114,7 +115,7 @@ func (f *Forwarder) drain(ctx context.Context) (again bool, err error) {
 			if err != nil || n == 0 {
 				return err
 			}
-			forwarded.Store(true)
+			forwarded.Add(int64(n))
 			if n < f.config.Batch/2 {
 				return nil
 			}
