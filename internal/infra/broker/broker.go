@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"maps"
 
@@ -106,8 +107,7 @@ type Rows struct {
 }
 
 // Headers are a message's key and its other metadata as a JSON object, for a
-// table: the key has a column of its own. Then most messages have the same
-// metadata, and a reader needs to decode it once. WithKey puts the two together.
+// table: the key has a column of its own. A HeaderReader puts the two together.
 func Headers(m *message.Message) (key, metadata string, err error) {
 	others := m.Metadata
 	if key = m.Metadata.Get(PartitionKey); key != "" {
@@ -118,11 +118,28 @@ func Headers(m *message.Message) (key, metadata string, err error) {
 	return key, string(encoded), err
 }
 
-// WithKey adds the key that Headers took out.
-func WithKey(m *message.Message, key string) {
+// HeaderReader gives messages the headers that Headers has made columns of.
+// Without their keys, most messages have the same: those are decoded once. It
+// belongs to one goroutine.
+type HeaderReader struct {
+	metadata string
+	decoded  message.Metadata
+}
+
+// Read adds the headers to the message.
+func (r *HeaderReader) Read(m *message.Message, key, metadata string) error {
+	if metadata != r.metadata {
+		decoded := message.Metadata{}
+		if err := json.Unmarshal([]byte(metadata), &decoded); err != nil {
+			return fmt.Errorf("decode metadata: %w", err)
+		}
+		r.metadata, r.decoded = metadata, decoded
+	}
+	maps.Copy(m.Metadata, r.decoded)
 	if key != "" {
 		m.Metadata.Set(PartitionKey, key)
 	}
+	return nil
 }
 
 // Hash maps a key to a number, the same in every process and build: 32-bit

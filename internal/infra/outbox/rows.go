@@ -3,10 +3,8 @@ package outbox
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -74,8 +72,7 @@ func (f *Forwarder) read(ctx context.Context, q database.Querier, from locked, w
 
 func (f *Forwarder) scan(ctx context.Context, q database.Querier, withPayload bool, query string, args ...any) ([]row, error) {
 	batch := make([]row, 0, f.config.Batch)
-	var last string // metadata: most have the same
-	var headers message.Metadata
+	var headers broker.HeaderReader
 	err := database.Read(ctx, q, func(scan func(...any) error) error {
 		var r row
 		var metadata string
@@ -88,15 +85,10 @@ func (f *Forwarder) scan(ctx context.Context, q database.Querier, withPayload bo
 			return err
 		}
 		if withPayload {
-			if metadata != last {
-				last, headers = metadata, nil
-				if err := json.Unmarshal([]byte(metadata), &headers); err != nil {
-					return fmt.Errorf("row %d: metadata: %w", r.id, err)
-				}
-			}
 			r.message = message.NewMessageWithContext(ctx, r.eventID, payload)
-			maps.Copy(r.message.Metadata, headers)
-			broker.WithKey(r.message, r.key)
+			if err := headers.Read(r.message, r.key, metadata); err != nil {
+				return fmt.Errorf("row %d: %w", r.id, err)
+			}
 		}
 		batch = append(batch, r)
 		return nil

@@ -2,8 +2,6 @@ package sqlqueue
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,10 +44,7 @@ type reader struct {
 	nacked  chan *entry
 	retries chan *entry
 
-	headers struct { // of the last message: most have the same
-		text    string
-		decoded message.Metadata
-	}
+	headers broker.HeaderReader
 
 	mu      sync.Mutex
 	next    int64               // the offset to read next
@@ -240,16 +235,11 @@ func (r *reader) deliver(e *entry) bool {
 func (r *reader) message(e *entry) (*message.Message, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.alive)
 	m := message.NewMessageWithContext(ctx, e.id, e.payload)
-	if e.metadata != r.headers.text {
-		r.headers.text, r.headers.decoded = e.metadata, nil
-		if err := json.Unmarshal([]byte(e.metadata), &r.headers.decoded); err != nil {
-			// Written by publish, so it can't happen; the handler sees a message
-			// without headers, and nothing is stuck.
-			r.sub.logger.ErrorContext(ctx, "metadata is unreadable", "partition", r.partition, "offset", e.offset, "error", err)
-		}
+	if err := r.headers.Read(m, e.key, e.metadata); err != nil {
+		// Written by publish, so it can't happen; the handler sees a message
+		// without headers, and nothing is stuck.
+		r.sub.logger.ErrorContext(ctx, "metadata is unreadable", "partition", r.partition, "offset", e.offset, "error", err)
 	}
-	maps.Copy(m.Metadata, r.headers.decoded)
-	broker.WithKey(m, e.key)
 	return m, cancel
 }
 

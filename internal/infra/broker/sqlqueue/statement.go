@@ -18,17 +18,7 @@ func (b *Broker) write(ctx context.Context, row func(scan func(...any) error) er
 }
 
 func (b *Broker) query(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
-	rows, err := b.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return database.Read(ctx, b.db, row, query, args...)
 }
 
 // clock is the database's clock, which all processes share, and a lease of $1
