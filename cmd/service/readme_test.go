@@ -201,6 +201,7 @@ func (s *session) translateAddresses(blocks []block) {
 	}
 	if shown := shownPostgres.FindString(text.String()); shown != "" {
 		real := databasetest.PostgresURL(s.t)
+		s.t.Cleanup(s.stop) // before the database is gone
 		translate(shown, real)
 		u, err := url.Parse(shown)
 		require.NoError(s.t, err)
@@ -210,6 +211,7 @@ func (s *session) translateAddresses(blocks []block) {
 		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 		require.NoError(s.t, err)
 		s.t.Cleanup(cluster.Close)
+		s.t.Cleanup(s.stop) // before
 		translate(shownKafka, "kafka://"+cluster.ListenAddrs()[0])
 	}
 	for i, port := range freePorts(s.t, len(shownPorts)) {
@@ -398,6 +400,7 @@ func (s *session) shell(at, command string) string {
 type server struct {
 	command *exec.Cmd
 	out     output
+	errors  output
 	exited  chan struct{}
 }
 
@@ -406,8 +409,7 @@ type server struct {
 func (s *session) serve(at, command, expected string, compare bool) {
 	v := &server{exited: make(chan struct{})}
 	v.command = s.prepare(context.Background(), strings.Replace(command, "go run", "exec go run", 1))
-	var errors output
-	v.command.Stdout, v.command.Stderr = &v.out, &errors
+	v.command.Stdout, v.command.Stderr = &v.out, &v.errors
 	require.NoError(s.t, v.command.Start())
 	s.started = append(s.started, v)
 	go func() {
@@ -421,17 +423,18 @@ func (s *session) serve(at, command, expected string, compare bool) {
 		default:
 			return strings.Contains(v.out.String(), "\nbroker ")
 		}
-	}, patience, 10*time.Millisecond, "%s: the service doesn't start: %s", at, &errors)
+	}, patience, 10*time.Millisecond, "%s: the service doesn't start: %s", at, &v.errors)
 	out := v.out.String()
 	if out == "" {
-		out = errors.String()
+		out = v.errors.String()
 	}
 	if wrong := s.compare(expected, out); compare && wrong != "" {
 		require.Fail(s.t, "the document shows something else", "%s: $ %s\n%s", at, command, wrong)
 	}
 }
 
-// stop ends the services as Ctrl-C does, and wants them to end well.
+// stop ends the services as Ctrl-C does, and wants them to end well. It may be
+// called again.
 func (s *session) stop() {
 	for _, v := range s.started {
 		_ = v.command.Process.Signal(syscall.SIGTERM)
@@ -445,9 +448,10 @@ func (s *session) stop() {
 			continue
 		}
 		if strings.Contains(v.out.String(), "\nbroker ") && v.command.ProcessState.ExitCode() != 0 {
-			s.t.Errorf("a service ended with %s", v.command.ProcessState)
+			s.t.Errorf("a service ended with %s: %s", v.command.ProcessState, &v.errors)
 		}
 	}
+	s.started = nil
 }
 
 // identity matches the ids and times that stand for one value of a run, the same

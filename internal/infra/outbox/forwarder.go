@@ -63,9 +63,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		for due && err == nil && ctx.Err() == nil {
 			var n int64
 			n, err = f.drain(ctx)
-			if due = n > 0; n > 1 {
-				pause(ctx, breather)
-			}
+			due = n > 0
+			pause(ctx, breather(n))
 		}
 		wait := f.config.Poll
 		switch {
@@ -81,10 +80,18 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 }
 
-// breather is the pause after several events were forwarded: those that are
-// committed meanwhile go together. One that comes alone goes out at once, and so
-// does the next.
-const breather = 4 * time.Millisecond
+// breather is the pause after n events were forwarded: those that are committed
+// meanwhile go together. One that comes alone goes out at once, and so does the
+// next; where many come, each pass saved is worth more than the milliseconds.
+func breather(n int64) time.Duration {
+	switch {
+	case n <= 1:
+		return 0
+	case n < 16:
+		return 4 * time.Millisecond
+	}
+	return 10 * time.Millisecond
+}
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
