@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -156,7 +157,8 @@ func (g *groups) take() []*member {
 // The first attempt takes no precautions. If it fails, the second one gives each
 // member a savepoint, so that only those that fail themselves are left out. If
 // even that fails, as when a constraint is checked at the commit, the culprit is
-// looked for in halves.
+// looked for in halves. After a conflict with another transaction everybody is alone
+// at once: savepoints would keep the locks, and half a group may run into the next.
 func (g *groups) run(group []*member) {
 	start := time.Now()
 	var culprit *member
@@ -164,15 +166,15 @@ func (g *groups) run(group []*member) {
 	if len(group) == 1 || !g.pace.careful() {
 		culprit, err = g.attempt(group, false)
 	}
-	if err != nil && len(group) > 1 && !g.away(err) {
+	if err != nil && len(group) > 1 && !errors.Is(err, errConflict) && !g.away(err) {
 		if culprit != nil && timedOut(err) {
 			// The others have waited for it once. It isn't the transaction's fault.
 			g.finish([]*member{culprit}, err)
-			g.run(slices.DeleteFunc(group, func(m *member) bool { return m == culprit }))
+			g.run(without(group, culprit))
 			return
 		}
 		g.pace.troubled()
-		_, err = g.attempt(group, true)
+		culprit, err = g.attempt(group, true)
 	}
 	switch {
 	case err == nil:
@@ -180,11 +182,22 @@ func (g *groups) run(group []*member) {
 		g.finish(group, nil)
 	case len(group) == 1 || g.away(err):
 		g.finish(group, unavailable(err))
+	case errors.Is(err, errConflict):
+		if culprit != nil { // it may have to wait for long: it comes last
+			group = append(without(group, culprit), culprit)
+		}
+		for one := range slices.Chunk(group, 1) {
+			g.run(one)
+		}
 	default:
 		half := len(group) / 2
 		g.run(group[:half])
 		g.run(group[half:])
 	}
+}
+
+func without(group []*member, culprit *member) []*member {
+	return slices.DeleteFunc(group, func(m *member) bool { return m == culprit })
 }
 
 // finish tells the members, unless they have an error of their own.
@@ -209,6 +222,14 @@ func (g *groups) away(err error) bool {
 
 const pingLimit = 2 * time.Second
 
+// lockWait bounds how long a group of several waits for a row that another
+// transaction has locked. It is less than the second that PostgreSQL takes to see a
+// deadlock: of a group and a message that is alone, the group gives way.
+const lockWait = `SET LOCAL lock_timeout = '500ms'`
+
+// errConflict ends a group that another transaction stood in the way of.
+var errConflict = errors.New("inbox: conflict with another transaction")
+
 // attempt handles the group in one transaction. Without an error it is committed
 // and each member has its outcome: with savepoints, one that failed has its
 // error. With an error everything is rolled back; culprit is the member whose
@@ -219,8 +240,16 @@ func (g *groups) attempt(group []*member, savepoints bool) (culprit *member, err
 	err = g.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
 		if runs++; runs > 1 {
 			g.pace.conflicted()
+			if len(group) > 1 {
+				return errConflict
+			}
 		}
 		culprit = nil
+		if len(group) > 1 && g.db.Dialect() == database.Postgres {
+			if _, err := database.Queued(tx).ExecContext(ctx, lockWait); err != nil {
+				return err
+			}
+		}
 		fresh, err := g.record(ctx, tx, group)
 		if err != nil {
 			return err
@@ -246,7 +275,7 @@ func (g *groups) attempt(group []*member, savepoints bool) (culprit *member, err
 			if m.err == nil {
 				continue
 			}
-			if !undone || len(group) == 1 {
+			if !undone || len(group) == 1 || database.IsConflict(m.err) {
 				culprit = m
 				return m.err
 			}

@@ -28,13 +28,14 @@ type crowd struct {
 	wrap   message.HandlerMiddleware
 
 	deliveries int
+	hold       time.Duration // of the first group; not needed to pass, only for full groups after it
 }
 
 func newCrowd(t *testing.T, db *database.DB, concurrency int, handle func(ctx context.Context, tx database.Tx, id string) error) *crowd {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), `CREATE TABLE applied (event_id text NOT NULL CHECK (event_id <> 'refused'))`)
 	require.NoError(t, err)
-	return &crowd{t: t, db: db, handle: handle, wrap: inbox.New(db, slog.New(slog.DiscardHandler)).Transaction("c", concurrency, false)}
+	return &crowd{t: t, db: db, handle: handle, wrap: inbox.New(db, slog.New(slog.DiscardHandler)).Transaction("c", concurrency, false), hold: 50 * time.Millisecond}
 }
 
 func apply(ctx context.Context, tx database.Tx, id string) error {
@@ -74,7 +75,7 @@ func (c *crowd) deliver(ids ...string) map[string]error {
 	for _, id := range ids {
 		send(id)
 	}
-	time.Sleep(50 * time.Millisecond) // not needed to pass, only for full groups
+	time.Sleep(c.hold)
 	close(gate)
 	deliveries.Wait()
 	delete(outcomes, first)
@@ -242,6 +243,83 @@ func TestDeadlocksBetweenGroups(t *testing.T) {
 	})
 	c.check(c.deliver(many(300)...), func(string) bool { return false })
 	require.Equal(t, []string{"300"}, c.strings(`SELECT SUM(n) FROM counters`))
+}
+
+// Groups of two processes that lock the same rows: each handler in order, but not
+// the handlers of a group together. The database takes a second to see a deadlock,
+// so there must be few.
+func TestDeadlocksBetweenProcesses(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, databasetest.PostgresURL(t))
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE counters (id integer PRIMARY KEY, n integer NOT NULL); INSERT INTO counters SELECT generate_series(0, 4), 0`)
+	require.NoError(t, err)
+	var conflicts atomic.Int64
+	var n atomic.Int32
+	c := newCrowd(t, db, 4, func(ctx context.Context, tx database.Tx, id string) error {
+		first := n.Add(1) % 4
+		for _, row := range []int32{first, first + 1} {
+			if _, err := tx.ExecContext(ctx, `UPDATE counters SET n = n + 1 WHERE id = $1`, row); err != nil {
+				if database.IsConflict(err) {
+					conflicts.Add(1)
+				}
+				return err
+			}
+		}
+		return apply(ctx, tx, id)
+	})
+	other := *c
+	other.wrap = inbox.New(db, slog.New(slog.DiscardHandler)).Transaction("c", 4, false)
+	other.deliveries = 1000 // other names for its first ones
+	ids := many(2000)
+	var outcomes map[string]error
+	var both sync.WaitGroup
+	both.Go(func() { outcomes = c.deliver(ids[:1000]...) })
+	both.Go(func() { other.deliver(ids[1000:]...) })
+	both.Wait()
+	require.Equal(t, []string{"4000"}, c.strings(`SELECT SUM(n) FROM counters`))
+	for _, id := range ids {
+		outcomes[id] = nil
+	}
+	c.check(outcomes, func(string) bool { return false })
+	require.Less(t, conflicts.Load(), int64(50))
+}
+
+// Who shares a group with an event whose row somebody has locked for long doesn't
+// wait for it.
+func TestLockedRowInAGroup(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, databasetest.PostgresURL(t))
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE counters (id text PRIMARY KEY); INSERT INTO counters VALUES ('0003')`)
+	require.NoError(t, err)
+	c := newCrowd(t, db, 2, func(ctx context.Context, tx database.Tx, id string) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM counters WHERE id = $1`, id); err != nil {
+			return err
+		}
+		return apply(ctx, tx, id)
+	})
+	c.hold = 5 * time.Millisecond // slow handlers would be given small groups
+	locked, unlock := make(chan struct{}), make(chan struct{})
+	var lock sync.WaitGroup
+	lock.Go(func() {
+		err := db.InTx(t.Context(), func(ctx context.Context, tx database.Tx) error {
+			_, err := tx.ExecContext(ctx, `SELECT 1 FROM counters FOR UPDATE`)
+			close(locked)
+			<-unlock
+			return err
+		})
+		require.NoError(t, err)
+	})
+	<-locked
+	var outcomes map[string]error
+	ids := many(8)
+	lock.Go(func() { outcomes = c.deliver(ids...) })
+	for deadline := time.Now().Add(30 * time.Second); len(c.strings(`SELECT event_id FROM applied`)) < len(ids)-1; {
+		require.True(t, time.Now().Before(deadline), "the others wait")
+		time.Sleep(5 * time.Millisecond)
+	}
+	close(unlock)
+	lock.Wait()
+	c.check(outcomes, func(string) bool { return false })
 }
 
 func TestStatementTimeoutInAGroup(t *testing.T) {

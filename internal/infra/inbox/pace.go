@@ -18,10 +18,14 @@ const (
 	// groupTime is how long the handlers of one group may take together. It
 	// bounds how long rows stay locked, and how long an event waits for others.
 	groupTime = 100 * time.Millisecond
-	// patience is how many groups must go well before there may be one more at a
-	// time after a conflict; it doubles with every conflict up to maxPatience.
-	patience    = 64
-	maxPatience = 4096
+	// patience is how many groups must go well before the next step up after a
+	// conflict; it grows fourfold with every conflict up to maxPatience, and is forgotten
+	// when all steps have been taken.
+	patience    = 256
+	maxPatience = 1 << 15
+	// shrink divides the size of groups at a conflict: the database takes a second to
+	// see a deadlock, so two steps down must do.
+	shrink = 8
 )
 
 // pace decides how many groups of a consumer run at a time and how large they
@@ -86,27 +90,31 @@ func (p *pace) succeeded(n int, took time.Duration) {
 		return
 	}
 	p.calm = 0
-	if p.largest < p.cap {
+	switch {
+	case p.largest < p.cap:
 		p.largest = min(p.largest*2, p.cap)
-	} else if p.limit < p.most() {
+	case p.limit < p.most():
 		p.limit++
+	default:
+		p.patience = patience
 	}
 }
 
 // conflicted notes that a group was broken off because of another transaction:
-// two that lock the same rows in another order. Fewer at a time, then smaller
-// ones, make that less likely.
+// two that lock the same rows in another order. One at a time can't do that to each
+// other; where the other is another process's, smaller ones do it less and those of
+// one message not at all, unless their handlers do.
 func (p *pace) conflicted() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := min(p.limit, p.most()); now > 1 {
-		p.limit = now / 2
+	if min(p.limit, p.most()) > 1 {
+		p.limit = 1
 	} else {
-		p.largest = max(1, p.largest/2)
+		p.largest = max(1, p.largest/shrink)
 		p.next = min(p.next, p.largest)
 	}
 	p.calm = 0
-	p.patience = min(p.patience*2, maxPatience)
+	p.patience = min(p.patience*4, maxPatience)
 }
 
 // errUntried stands for an attempt that was not made.

@@ -32,10 +32,12 @@ func TestPaceAvoidsConflicts(t *testing.T) {
 	}
 	good(10)
 	p.conflicted()
-	require.Equal(t, 2, p.groups())
-	p.conflicted()
 	require.Equal(t, 1, p.groups())
 	require.Equal(t, 64, p.size())
+	p.conflicted()
+	require.Equal(t, 8, p.size())
+	p.conflicted()
+	require.Equal(t, 1, p.size())
 	for range 10 {
 		p.conflicted()
 	}
@@ -45,6 +47,10 @@ func TestPaceAvoidsConflicts(t *testing.T) {
 	good(maxPatience * 20)
 	require.Equal(t, 4, p.groups())
 	require.Equal(t, 64, p.size())
+	p.conflicted()
+	require.Equal(t, 1, p.groups())
+	good(4 * patience)
+	require.Equal(t, 2, p.groups(), "what is long ago is forgotten")
 }
 
 func TestPaceTakesCareAfterFailures(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"example.com/millwright/internal/infra/database"
 )
@@ -24,8 +26,7 @@ func (s *subscription) balance(ctx context.Context, v *view) error {
 	if v == nil {
 		v = &view{}
 	}
-	held, stray := s.compare(v.held)
-	for _, l := range stray {
+	for _, l := range s.compare(v.held) {
 		if err := s.release(ctx, l.partition, l.epoch); err != nil {
 			return fmt.Errorf("give back partition %d: %w", l.partition, err)
 		}
@@ -34,7 +35,10 @@ func (s *subscription) balance(ctx context.Context, v *view) error {
 		return nil
 	}
 	share := (s.partitions + v.members - 1) / v.members
-	if most := min(share-held, v.free); most > 0 {
+	s.mu.Lock()
+	most := min(share-s.staying(), v.free)
+	s.mu.Unlock()
+	if most > 0 {
 		taken, err := s.take(ctx, most)
 		if err != nil {
 			return fmt.Errorf("take leases: %w", err)
@@ -44,14 +48,14 @@ func (s *subscription) balance(ctx context.Context, v *view) error {
 			poke(s.broker.heads)
 		}
 	}
-	s.handOver(held - share)
+	s.handOver(share)
 	return nil
 }
 
 // compare fences the readers whose lease is gone and tells the others how far the
-// log reaches. It returns how many readers there are now, and the leases that
-// have none: their reader has ended, and they could not be given back then.
-func (s *subscription) compare(held []lease) (readers int, stray []lease) {
+// log reaches. It returns the leases that have no reader: it has ended, and they
+// could not be given back then.
+func (s *subscription) compare(held []lease) []lease {
 	var lost []*reader
 	s.mu.Lock()
 	leases := make(map[int]lease, len(held))
@@ -66,21 +70,22 @@ func (s *subscription) compare(held []lease) (readers int, stray []lease) {
 			lost = append(lost, r)
 		}
 	}
-	readers = len(s.readers) - len(lost)
 	s.mu.Unlock()
 	for _, r := range lost {
 		s.fence(r)
 	}
-	for _, l := range leases {
-		stray = append(stray, l)
-	}
-	return readers, stray
+	return slices.Collect(maps.Values(leases))
 }
 
+// take takes up to most of the partitions that nobody holds. Other members reach
+// for them at the same time. On PostgreSQL, a row that one of them has updated
+// since this statement began is compared anew with the epoch as it was then, which
+// refuses it; whether its new owner is alive would not be looked up anew. Both
+// parts are materialized so that they run once, or the limit would be one a run.
 func (s *subscription) take(ctx context.Context, most int) (map[int]lease, error) {
 	lock := ""
 	if s.broker.db.Dialect() == database.Postgres {
-		lock = "FOR UPDATE SKIP LOCKED"
+		lock = "FOR UPDATE OF c SKIP LOCKED"
 	}
 	taken := map[int]lease{}
 	err := s.broker.write(ctx, func(scan func(...any) error) error {
@@ -89,10 +94,13 @@ func (s *subscription) take(ctx context.Context, most int) (map[int]lease, error
 		taken[l.partition] = l
 		return err
 	}, `
+		WITH free AS MATERIALIZED (
+			SELECT c.partition, c.epoch FROM queue_cursors c WHERE c.consumer_group = $1 AND c.topic = $2 AND `+free+`),
+		mine AS MATERIALIZED (
+			SELECT c.partition FROM queue_cursors c JOIN free ON free.partition = c.partition AND free.epoch = c.epoch
+			WHERE c.consumer_group = $1 AND c.topic = $2 ORDER BY c.partition LIMIT $4 `+lock+`)
 		UPDATE queue_cursors SET owner = $3, epoch = epoch + 1
-		WHERE consumer_group = $1 AND topic = $2 AND partition IN (
-			SELECT c.partition FROM queue_cursors c WHERE c.consumer_group = $1 AND c.topic = $2 AND `+free+`
-			ORDER BY c.partition LIMIT $4 `+lock+`)
+		WHERE consumer_group = $1 AND topic = $2 AND partition IN (SELECT partition FROM mine)
 		RETURNING partition, epoch, next_offset`, s.group, s.topic, s.id, most)
 	return taken, err
 }
@@ -111,19 +119,15 @@ func (s *subscription) start(taken map[int]lease) bool {
 	return len(taken) > 0
 }
 
-// handOver drains some readers and gives their leases back for other members to
-// take.
-func (s *subscription) handOver(excess int) {
+// handOver drains the readers above the share and gives their leases back for
+// other members to take.
+func (s *subscription) handOver(share int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
 		return
 	}
-	for _, r := range s.readers {
-		if r.handingOver {
-			excess--
-		}
-	}
+	excess := s.staying() - share
 	for _, r := range s.readers {
 		if excess <= 0 {
 			return
@@ -145,6 +149,17 @@ func (s *subscription) handOver(excess int) {
 			}
 		})
 	}
+}
+
+// staying is how many readers are not about to give their lease back. The caller
+// holds mu.
+func (s *subscription) staying() (n int) {
+	for _, r := range s.readers {
+		if !r.handingOver {
+			n++
+		}
+	}
+	return n
 }
 
 // release gives a partition back, unless it is another's by now.

@@ -1,6 +1,7 @@
 package sqlqueue_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,9 @@ func eventually(t *testing.T, db *database.DB, want int64, query string, args ..
 
 // held counts a group's partitions that live members hold.
 const held = `SELECT COUNT(*) FROM queue_cursors c JOIN queue_subscriptions s ON s.subscription = c.owner WHERE c.consumer_group = $1`
+
+// fairShares counts a group's subscriptions that have so many partitions.
+const fairShares = `SELECT COUNT(*) FROM (SELECT owner FROM queue_cursors WHERE consumer_group = $1 AND owner <> '' GROUP BY owner HAVING COUNT(*) = $2) AS shares`
 
 // ackAll acks until the channel is closed.
 func ackAll(messages <-chan *message.Message) {
@@ -162,22 +166,21 @@ func TestProcessesWithDifferentConsumers(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		config := sqlqueue.Config{Partitions: 12, Lease: time.Second}
 		a, b := setup(t, db, config), setup(t, db, config)
-		const shares = `SELECT COUNT(*) FROM (SELECT owner FROM queue_cursors WHERE consumer_group = $1 AND owner <> '' GROUP BY owner HAVING COUNT(*) = $2) AS shares`
 		onlyA, _ := subscribe(t, a, "only a")
 		both1, _ := subscribe(t, a, "both")
 		go ackAll(onlyA)
 		go ackAll(both1)
-		eventually(t, db, 1, shares, "both", 12)
+		eventually(t, db, 1, fairShares, "both", 12)
 		both2, stop2 := subscribe(t, b, "both")
 		onlyB, stopB := subscribe(t, b, "only b")
 		go ackAll(both2)
 		go ackAll(onlyB)
-		eventually(t, db, 2, shares, "both", 6)
-		eventually(t, db, 1, shares, "only a", 12)
-		eventually(t, db, 1, shares, "only b", 12)
+		eventually(t, db, 2, fairShares, "both", 6)
+		eventually(t, db, 1, fairShares, "only a", 12)
+		eventually(t, db, 1, fairShares, "only b", 12)
 		both3, stop3 := subscribe(t, a, "both") // a second one in one process counts as any other
 		go ackAll(both3)
-		eventually(t, db, 3, shares, "both", 4)
+		eventually(t, db, 3, fairShares, "both", 4)
 		require.EqualValues(t, 2, value[int64](t, db, `SELECT COUNT(*) FROM queue_members`))
 
 		for i := range 40 {
@@ -195,7 +198,7 @@ func TestProcessesWithDifferentConsumers(t *testing.T) {
 		require.EqualValues(t, 1, value[int64](t, db, `SELECT COUNT(*) FROM queue_members`))
 		require.EqualValues(t, 2, value[int64](t, db, `SELECT COUNT(*) FROM queue_subscriptions`))
 		require.Zero(t, value[int64](t, db, held, "only b"))
-		eventually(t, db, 1, shares, "both", 12)
+		eventually(t, db, 1, fairShares, "both", 12)
 	})
 }
 
@@ -253,4 +256,34 @@ func TestIdleIsOneStatementAHeartbeat(t *testing.T) {
 	}
 	require.LessOrEqual(t, sent, int64(window+1), "statements in the time of %d heartbeats", window)
 	require.Positive(t, sent)
+}
+
+// Members that see the same partitions become free all reach for them at once: each
+// partition goes to one of them, and nobody loses what it has just taken.
+func TestFreePartitionsGoToOneMemberEach(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, databasetest.PostgresURL(t), sqlqueue.Migrations())
+	const members, partitions, rounds = 5, 40, 50
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var brokers []*sqlqueue.Local
+	for range members {
+		b := sqlqueue.NewLocal(db, sqlqueue.Config{Partitions: partitions}, logger)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		brokers = append(brokers, b)
+	}
+	require.NoError(t, brokers[0].EnsureTopics(t.Context(), topic))
+	for _, b := range brokers[1:] {
+		subscribe(t, b, "g")
+	}
+	epochs := func() int64 { return value[int64](t, db, `SELECT SUM(epoch) FROM queue_cursors`) }
+	for range rounds {
+		_, leave := subscribe(t, brokers[0], "g")
+		eventually(t, db, members, fairShares, "g", partitions/members)
+		before := epochs()
+		leave()
+		eventually(t, db, members-1, fairShares, "g", partitions/(members-1))
+		require.EqualValues(t, partitions/members, epochs()-before, "takings of the partitions that became free")
+	}
+	require.Empty(t, log.String())
 }
