@@ -4,6 +4,7 @@
 //	service migrate      bring the database schema up to date
 //	service dlq …        list, show, replay and discard dead letters
 //	service outbox …     see and resend events that could not be published
+//	service events …     generate, check and publish the events' schemas, draw who handles what
 //	service config       print the settings in effect
 //	service version      print what was built
 //
@@ -54,6 +55,7 @@ type cli struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Dead letters: the events that a consumer gave up on."`
 	Outbox  outboxCommand  `cmd:"" help:"The outbox: events on their way to the broker."`
+	Events  eventsCommand  `cmd:"" help:"The contracts of the events: schemas, checks, who publishes and handles what."`
 	Config  configCommand  `cmd:"" help:"Print the settings in effect, secrets masked."`
 	Version versionCommand `cmd:"" help:"Print what was built."`
 }

@@ -6,7 +6,26 @@
 // upcaster.
 package events
 
-import "example.com/millwright/internal/infra/envelope"
+import (
+	"embed"
+	"io/fs"
+
+	"example.com/millwright/internal/infra/envelope"
+)
+
+//go:generate go run example.com/millwright/cmd/service events generate --dir .
+
+//go:embed schemas
+var schemas embed.FS
+
+// Schemas holds the committed JSON Schemas: <event type>/v<version>.json.
+func Schemas() fs.FS {
+	dir, err := fs.Sub(schemas, "schemas")
+	if err != nil {
+		panic(err) // only if the name above is no path
+	}
+	return dir
+}
 
 // Catalog lists every event type. An event that isn't here can be neither
 // published nor handled.

@@ -12,7 +12,7 @@ type OrderPlaced struct {
 	// Email is the bare address that the customer gave.
 	Email string `json:"email"`
 	// Items is what was ordered, one or more, as entered: a sku may occur twice.
-	Items Items `json:"items"`
+	Items Items `json:"items" jsonschema:"minItems=1"`
 	// PlacedAt is when the order was accepted, in UTC.
 	PlacedAt time.Time `json:"placed_at"`
 }
@@ -26,9 +26,9 @@ type Item struct {
 	// SKU names the article: letters, digits, '.', '_' and '-'.
 	SKU string `json:"sku"`
 	// Quantity is how many were ordered, 1 or more.
-	Quantity int64 `json:"quantity"`
+	Quantity int64 `json:"quantity" jsonschema:"minimum=1"`
 	// UnitPrice is the price of one in minor units (cents), 0 or more.
-	UnitPrice int64 `json:"unit_price"`
+	UnitPrice int64 `json:"unit_price" jsonschema:"minimum=0"`
 }
 
 // Units is the sum of the quantities.
@@ -58,9 +58,9 @@ type OrderPlacedV1 struct {
 	// SKU names the article.
 	SKU string `json:"sku"`
 	// Quantity is how many were ordered, 1 or more.
-	Quantity int64 `json:"quantity"`
+	Quantity int64 `json:"quantity" jsonschema:"minimum=1"`
 	// UnitPrice is the price of one in minor units (cents), 0 or more.
-	UnitPrice int64 `json:"unit_price"`
+	UnitPrice int64 `json:"unit_price" jsonschema:"minimum=0"`
 	// PlacedAt is when the order was accepted, in UTC.
 	PlacedAt time.Time `json:"placed_at"`
 }
@@ -80,7 +80,7 @@ type OrderCancelled struct {
 	// OrderID is the order's UUIDv7.
 	OrderID string `json:"order_id"`
 	// Items is what had been ordered.
-	Items Items `json:"items"`
+	Items Items `json:"items" jsonschema:"minItems=1"`
 	// PlacedAt is when the order had been accepted, in UTC.
 	PlacedAt time.Time `json:"placed_at"`
 	// CancelledAt is when it was cancelled, in UTC.

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,11 @@ type Type[T any] struct {
 	Key func(T) string
 	// Owner says whom to ask.
 	Owner string
+	// Compatibility says how the payload may change without a new version, in the
+	// words of Confluent's registry: BACKWARD (the default: this build reads what
+	// earlier ones wrote), FORWARD (earlier ones read what this one writes), FULL,
+	// each with _TRANSITIVE for all earlier schemas instead of the last, or NONE.
+	Compatibility string
 	// Upcasters turn the payloads of older versions into T, each by one version.
 	Upcasters []Upcaster
 }
@@ -52,8 +58,8 @@ func Upcast[From, To any](version int, upcast func(From) (To, error)) Upcaster {
 
 // Entry is an event type in the catalog.
 type Entry struct {
-	Name, Topic, Owner string
-	Version            int
+	Name, Topic, Owner, Compatibility string
+	Version                           int
 	// Payload is the Go type of the current version.
 	Payload reflect.Type
 
@@ -67,6 +73,25 @@ func (e *Entry) Key(payload any) string { return e.key(payload) }
 
 // OldestVersion is the lowest version that can still be read.
 func (e *Entry) OldestVersion() int { return e.Version - len(e.upcasters) }
+
+// PayloadOf returns the Go type of a version from OldestVersion to Version.
+func (e *Entry) PayloadOf(version int) reflect.Type {
+	if i := version - e.OldestVersion(); i < len(e.upcasters) {
+		return e.upcasters[i].from
+	}
+	return e.Payload
+}
+
+// Upcast turns a payload of PayloadOf(version) into one of the current version.
+func (e *Entry) Upcast(version int, payload any) (any, error) {
+	var err error
+	for _, u := range e.upcasters[version-e.OldestVersion():] {
+		if payload, err = u.upcast(payload); err != nil {
+			return nil, fmt.Errorf("the upcaster from version %d refuses it: %w", u.version, err)
+		}
+	}
+	return payload, nil
+}
 
 // Declaration is a Type of any payload, as NewCatalog takes them.
 type Declaration interface{ entry() (*Entry, error) }
@@ -113,7 +138,7 @@ func (t Type[T]) entry() (*Entry, error) {
 		next = u.from
 	}
 	return &Entry{
-		Name: t.Name, Topic: t.Topic, Owner: t.Owner, Version: t.Version, Payload: reflect.TypeFor[T](),
+		Name: t.Name, Topic: t.Topic, Owner: t.Owner, Compatibility: cmp.Or(t.Compatibility, "BACKWARD"), Version: t.Version, Payload: reflect.TypeFor[T](),
 		key:       func(payload any) string { return t.Key(payload.(T)) },
 		decode:    func(data json.RawMessage) (any, error) { return decode[T](data) },
 		upcasters: upcasters,
@@ -186,19 +211,16 @@ func (c *Catalog) Decode(e Envelope) (any, error) {
 	case e.SchemaVersion < entry.OldestVersion():
 		return nil, e.fail(ErrUnsupportedVersion, nil, "the event has version %d, this build reads %d to %d: add an upcaster, then replay", e.SchemaVersion, entry.OldestVersion(), entry.Version)
 	}
-	upcasters := entry.upcasters[e.SchemaVersion-entry.OldestVersion():]
 	decoder := entry.decode
-	if len(upcasters) > 0 {
-		decoder = upcasters[0].decode
+	if e.SchemaVersion < entry.Version {
+		decoder = entry.upcasters[e.SchemaVersion-entry.OldestVersion()].decode
 	}
 	payload, err := decoder(e.Data)
 	if err != nil {
 		return nil, e.payloadError(err)
 	}
-	for _, u := range upcasters {
-		if payload, err = u.upcast(payload); err != nil {
-			return nil, e.fail(ErrPayload, err, "the upcaster from version %d refuses it", u.version)
-		}
+	if payload, err = entry.Upcast(e.SchemaVersion, payload); err != nil {
+		return nil, e.fail(ErrPayload, err, "")
 	}
 	return payload, nil
 }
