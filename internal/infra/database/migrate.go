@@ -65,7 +65,7 @@ func (db *DB) CheckSchema(ctx context.Context, sequences ...Migrations) error {
 		var current int64
 		sources := provider.ListSources()
 		target := sources[len(sources)-1].Version
-		exists, err := db.hasTable(ctx, sequence.table())
+		exists, err := db.HasTable(ctx, sequence.table())
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,8 @@ func (db *DB) CheckSchema(ctx context.Context, sequences ...Migrations) error {
 
 func (m Migrations) table() string { return "migrations_" + m.Name }
 
-func (db *DB) hasTable(ctx context.Context, name string) (bool, error) {
+// HasTable reports whether there is a table of that name.
+func (db *DB) HasTable(ctx context.Context, name string) (bool, error) {
 	query := `SELECT to_regclass($1) IS NOT NULL`
 	if db.dialect == SQLite {
 		query = `SELECT COUNT(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = $1`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/database"
 )
 
@@ -244,4 +245,12 @@ func Prune(ctx context.Context, tx database.Tx, before time.Time, limit int) (in
 		return 0, fmt.Errorf("deadletter: prune: %w", err)
 	}
 	return result.RowsAffected()
+}
+
+// Table is where the dead letters are stored that may still be replayed.
+func (s *Store) Table() broker.Table {
+	return broker.Table{
+		DB: s.db, Name: "dead_letters", ID: "CAST(id AS text)", Number: "id", MessageID: "message_id",
+		Where: "state IN ('scheduled', 'dead', 'replaying')", Own: true,
+	}
 }

@@ -198,6 +198,9 @@ func (c *Catalog) OfPayload(t reflect.Type) (*Entry, error) {
 	return nil, &Error{Kind: ErrUnknownType, Detail: fmt.Sprintf("%v is not the payload of a type in the catalog: add it to internal/events/catalog.go", t)}
 }
 
+// Find returns the entry of an event type, or nil.
+func (c *Catalog) Find(name string) *Entry { return c.byName[name] }
+
 // Decode returns the payload as the current Go type of its event type, upcast
 // if it is older. The error is an *Error: ErrUnknownType, ErrNewerVersion,
 // ErrUnsupportedVersion, ErrUnknownFields or ErrPayload.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/database"
 )
 
@@ -71,6 +72,15 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 		status.SetAside = append(status.SetAside, e)
 	}
 	return status, rows.Err()
+}
+
+// Tables are where events are stored on their way to the broker, and for a while
+// after that.
+func (s *Store) Tables() []broker.Table {
+	return []broker.Table{
+		{DB: s.db, Name: "outbox", ID: "CAST(id AS text)", Number: "id", MessageID: "event_id", Own: true},
+		{DB: s.db, Name: "outbox_sent", ID: "CAST(id AS text)", Number: "id", MessageID: "event_id", Own: true},
+	}
 }
 
 // ErrNotSetAside is returned by Resend for an id that is not set aside.

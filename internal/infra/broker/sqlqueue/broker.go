@@ -220,6 +220,14 @@ func (b *Broker) Lag(ctx context.Context, group, topic string) (int64, error) {
 	return lag, nil
 }
 
+// Table is where the messages of all topics are stored.
+func Table(db *database.DB) broker.Table {
+	return broker.Table{
+		DB: db, Name: "queue_log", ID: `topic || '/' || CAST(partition AS text) || '/' || CAST("offset" AS text)`,
+		Number: `"offset"`, MessageID: "message_id",
+	}
+}
+
 var errClosed = errors.New("sqlqueue: the broker is closed")
 
 // Prune deletes up to limit messages of a topic that every group has passed and

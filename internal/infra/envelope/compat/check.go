@@ -44,6 +44,9 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("compat: mode %q: use one of %s", s, strings.Join(names, ", "))
 }
 
+// Transitive reports whether the mode is about all earlier schemas.
+func (m Mode) Transitive() bool { return strings.HasSuffix(string(m), "_TRANSITIVE") }
+
 // Direction says who can't read whom.
 type Direction string
 
@@ -122,7 +125,7 @@ func Check(mode Mode, next *jsonschema.Schema, earlier ...*jsonschema.Schema) ([
 		return nil, fmt.Errorf("the new schema: %w", err)
 	}
 	first := max(len(earlier)-1, 0)
-	if strings.HasSuffix(string(mode), "_TRANSITIVE") {
+	if mode.Transitive() {
 		first = 0
 	}
 	var all []Difference

@@ -21,8 +21,7 @@
 // narrows, dropping one widens, and two different ones don't fit, since no
 // format is known to contain another. Patterns are Go's, and are compared by their text.
 // Numbers are compared exactly; an integer is any number without a fraction,
-// 1.0 too. The sizes of Go's integers aren't in their schemas, so int64 and
-// int8 are the same here.
+// 1.0 too. Whoever wants an int8 told from an int64 gives it bounds.
 //
 // The answer is on the safe side. No difference means that each value the
 // writer's schema allows is allowed by the reader's. A difference without a

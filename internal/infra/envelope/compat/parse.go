@@ -41,10 +41,10 @@ func Parse(data []byte) (*jsonschema.Schema, error) {
 	compiler := validator.NewCompiler()
 	compiler.DefaultDraft(validator.Draft2020)
 	compiler.UseLoader(noLoader{})
-	if err := compiler.AddResource("schema.json", document); err != nil {
+	if err := compiler.AddResource(address, document); err != nil {
 		return nil, fmt.Errorf("compat: %w", err)
 	}
-	if _, err := compiler.Compile("schema.json"); err != nil {
+	if _, err := compiler.Compile(address); err != nil {
 		return nil, fmt.Errorf("compat: not a JSON Schema 2020-12: %w", err)
 	}
 	var s jsonschema.Schema
@@ -53,6 +53,9 @@ func Parse(data []byte) (*jsonschema.Schema, error) {
 	}
 	return &s, nil
 }
+
+// address is what the validator calls the schema in its errors.
+const address = "schema:///"
 
 // noLoader keeps a $ref from reading files.
 type noLoader struct{}

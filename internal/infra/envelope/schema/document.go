@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/invopop/jsonschema"
+
+	"example.com/millwright/internal/infra/envelope/compat"
 )
 
 // Document is the schema of one version of an event type, with what else the
@@ -59,6 +61,11 @@ func (d *Document) JSON() []byte {
 	return indented.Bytes()
 }
 
+// Same reports whether both say the same, but for descriptions.
+func (d *Document) Same(other *Document) bool {
+	return bytes.Equal(d.undescribed(), other.undescribed())
+}
+
 // undescribed is what the files of the same contract have in common.
 func (d *Document) undescribed() []byte {
 	bare := *d
@@ -68,7 +75,7 @@ func (d *Document) undescribed() []byte {
 
 // Parse reads a file of the given path below the directory of schemas.
 func Parse(file string, content []byte) (*Document, error) {
-	d := &Document{Type: path.Dir(file), Schema: &jsonschema.Schema{}}
+	d := &Document{Type: path.Dir(file)}
 	if n, err := fmt.Sscanf(path.Base(file), "v%d.json", &d.Version); n != 1 || err != nil || d.Path() != file {
 		return nil, fmt.Errorf("schema: %s: want <event type>/v<version>.json", file)
 	}
@@ -76,13 +83,14 @@ func Parse(file string, content []byte) (*Document, error) {
 		Topic string `json:"x-topic"`
 		Key   string `json:"x-partition-key"`
 	}
-	if err := json.Unmarshal(content, d.Schema); err != nil {
+	s, err := compat.Parse(content)
+	if err == nil {
+		err = json.Unmarshal(content, &extras)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("schema: %s: %w", file, err)
 	}
-	if err := json.Unmarshal(content, &extras); err != nil {
-		return nil, fmt.Errorf("schema: %s: %w", file, err)
-	}
-	d.Topic, d.Key = extras.Topic, extras.Key
+	d.Schema, d.Topic, d.Key = s, extras.Topic, extras.Key
 	return d, nil
 }
 

@@ -54,7 +54,7 @@ func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 		switch have := s.byPath[want.Path()]; {
 		case have == nil:
 			problems = append(problems, fmt.Errorf("schema: %s has no committed schema %s: %s", want, want.Path(), regenerate))
-		case !bytes.Equal(have.document.undescribed(), want.undescribed()):
+		case !have.document.Same(want):
 			problems = append(problems, fmt.Errorf("schema: %s differs from its committed schema %s: %s", want, want.Path(), regenerate))
 		}
 	}
