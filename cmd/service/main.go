@@ -4,6 +4,7 @@
 //	service migrate      bring the database schema up to date
 //	service dlq …        list, show, replay and discard dead letters
 //	service outbox …     see and resend events that could not be published
+//	service events …     see who publishes and who handles which events
 //	service config       print the settings in effect
 //	service version      print what was built
 //
@@ -54,6 +55,7 @@ type cli struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Dead letters: the events that a consumer gave up on."`
 	Outbox  outboxCommand  `cmd:"" help:"The outbox: events on their way to the broker."`
+	Events  eventsCommand  `cmd:"" help:"The events that the service publishes and handles."`
 	Config  configCommand  `cmd:"" help:"Print the settings in effect, secrets masked."`
 	Version versionCommand `cmd:"" help:"Print what was built."`
 }
@@ -114,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, app.ErrSettings), errors.Is(err, deadletter.ErrNothingSelected), errors.Is(err, errUnknownConsumer):
+	case errors.Is(err, app.ErrSettings), errors.Is(err, deadletter.ErrNothingSelected), errors.Is(err, errUnknownConsumer), errors.Is(err, errNotMerged):
 		return exitUsage
 	case errors.Is(err, deadletter.ErrNotFound), errors.Is(err, outbox.ErrNotSetAside):
 		return exitNotFound

@@ -35,3 +35,26 @@ func (h *Header) CausedBy(cause Header) error {
 	}
 	return nil
 }
+
+// Declared is what a consumer has said that its handlers publish.
+type Declared struct {
+	// Consumer is its name.
+	Consumer string
+	// Types are the names of the event types.
+	Types []string
+}
+
+type declaredKey struct{}
+
+// WithDeclared returns a context under which a handler of d.Consumer works. d
+// must not change afterwards.
+func WithDeclared(ctx context.Context, d *Declared) context.Context {
+	return context.WithValue(ctx, declaredKey{}, d)
+}
+
+// DeclaredFrom returns what may be published under ctx; false if no handler is
+// at work, so that anything may.
+func DeclaredFrom(ctx context.Context) (*Declared, bool) {
+	d, ok := ctx.Value(declaredKey{}).(*Declared)
+	return d, ok
+}

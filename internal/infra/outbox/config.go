@@ -2,8 +2,21 @@ package outbox
 
 import (
 	"cmp"
+	"log/slog"
 	"time"
 )
+
+// PublisherConfig tunes the Publisher.
+type PublisherConfig struct {
+	// AllowUndeclared lets handlers publish event types that their consumer hasn't
+	// declared, with one warning for each consumer and type. Defaults to false:
+	// Publish returns an error.
+	AllowUndeclared bool
+	// Logger gets the warnings. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+func (c *PublisherConfig) setDefaults() { c.Logger = cmp.Or(c.Logger, slog.Default()) }
 
 // Config tunes the Forwarder.
 type Config struct {
