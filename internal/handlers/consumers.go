@@ -20,10 +20,10 @@ func Consumers(stock *Stock, confirmation *Confirmation, report *SalesReport) []
 }
 
 // Producers lists what publishes events without handling one.
-func Producers() []consumer.Producer {
-	return []consumer.Producer{
-		consumer.NewProducer("orders-api", consumer.Publishes[events.OrderPlaced](), consumer.Publishes[events.OrderCancelled]()),
-	}
+func Producers() []consumer.Producer { return []consumer.Producer{ordersAPI()} }
+
+func ordersAPI() consumer.Producer {
+	return consumer.NewProducer("orders-api", consumer.Publishes[events.OrderPlaced](), consumer.Publishes[events.OrderCancelled]())
 }
 
 // Publisher publishes events that exist if and only if tx commits.

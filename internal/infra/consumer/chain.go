@@ -117,15 +117,11 @@ type payloadKey struct{}
 // its type, and leaves header, payload and what may be published in the context.
 func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 	handled := map[string]bool{}
-	entries, _ := c.Handles(r.catalog) // checked by NewRouter, as is the other
+	entries, _ := c.Handles(r.catalog) // checked by NewRouter
 	for _, entry := range entries {
 		handled[entry.Name] = true
 	}
-	declared := &envelope.Declared{Consumer: c.name}
-	entries, _ = c.Publishes(r.catalog)
-	for _, entry := range entries {
-		declared.Types = append(declared.Types, entry.Name)
-	}
+	declared := &envelope.Declared{By: c.name, Payloads: c.publishes}
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(m *message.Message) ([]*message.Message, error) {
 			event, err := envelope.FromMessage(m)

@@ -24,7 +24,7 @@ const (
 type Consumer struct {
 	name        string
 	handlers    map[reflect.Type]handler // by payload type
-	publishes   []Publication            // of its handlers
+	publishes   []reflect.Type           // payload types of what its handlers publish
 	effect      bool
 	retries     int
 	timeout     time.Duration

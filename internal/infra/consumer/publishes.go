@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,57 +22,55 @@ type Publication struct{ payload reflect.Type }
 // cause each that it publishes. Where that is wrong, make it two consumers.
 func Publishes[T any]() Publication { return Publication{reflect.TypeFor[T]()} }
 
-func (p Publication) apply(c *Consumer) { c.publishes = append(c.publishes, p) }
+func (p Publication) apply(c *Consumer) { c.publishes = append(c.publishes, p.payload) }
 
 // Producer is a part of the service that publishes without handling an event,
-// such as an HTTP API. It is declared for the graph of events only. Make one with
-// NewProducer.
-type Producer struct {
-	name      string
-	publishes []Publication
-}
+// such as an HTTP API. Make one with NewProducer.
+type Producer struct{ declared *envelope.Declared }
 
 // NewProducer declares a producer. Its mistakes are reported by Publishes.
 func NewProducer(name string, publishes ...Publication) Producer {
-	return Producer{name: name, publishes: publishes}
+	d := &envelope.Declared{By: name}
+	for _, p := range publishes {
+		d.Payloads = append(d.Payloads, p.payload)
+	}
+	return Producer{d}
 }
 
 // Name is the producer's name.
-func (p Producer) Name() string { return p.name }
+func (p Producer) Name() string { return p.declared.By }
+
+// Context returns a context for the producer's work, under which it is held to
+// its declaration as a consumer's handlers are to theirs.
+func (p Producer) Context(ctx context.Context) context.Context {
+	return envelope.WithDeclared(ctx, p.declared)
+}
 
 // Publishes returns the event types that the producer has declared, in the order
 // of their names, and an error for what is wrong with the declaration.
 func (p Producer) Publishes(catalog *envelope.Catalog) ([]*envelope.Entry, error) {
-	who := fmt.Sprintf("producer %q", p.name)
+	who := fmt.Sprintf("producer %q", p.Name())
 	var problems []error
-	if !nameForm.MatchString(p.name) {
+	if !nameForm.MatchString(p.Name()) {
 		problems = append(problems, fmt.Errorf("%s: the name must be lower-case words joined by hyphens, such as web-api", who))
 	}
-	if len(p.publishes) == 0 {
+	if len(p.declared.Payloads) == 0 {
 		problems = append(problems, fmt.Errorf("%s: it publishes nothing: add Publishes", who))
 	}
-	entries, err := published(who, p.publishes, catalog)
-	return entries, errors.Join(append(problems, err)...)
+	found, err := entries(who, p.declared.Payloads, catalog)
+	return found, errors.Join(append(problems, err)...)
 }
 
 // Publishes returns the event types that the consumer has declared to publish, in
 // the order of their names, and an error for each that isn't in the catalog.
 func (c Consumer) Publishes(catalog *envelope.Catalog) ([]*envelope.Entry, error) {
-	return published(fmt.Sprintf("consumer %q", c.name), c.publishes, catalog)
+	return entries(fmt.Sprintf("consumer %q", c.name), c.publishes, catalog)
 }
 
 // Handles returns the event types that the consumer handles, in the order of
 // their names, and an error for each that isn't in the catalog.
 func (c Consumer) Handles(catalog *envelope.Catalog) ([]*envelope.Entry, error) {
 	return entries(fmt.Sprintf("consumer %q", c.name), slices.Collect(maps.Keys(c.handlers)), catalog)
-}
-
-func published(who string, publications []Publication, catalog *envelope.Catalog) ([]*envelope.Entry, error) {
-	var payloads []reflect.Type
-	for _, p := range publications {
-		payloads = append(payloads, p.payload)
-	}
-	return entries(who, payloads, catalog)
 }
 
 func entries(who string, payloads []reflect.Type, catalog *envelope.Catalog) ([]*envelope.Entry, error) {

@@ -33,9 +33,13 @@ func TestUndeclaredIsRefused(t *testing.T) {
 			return b.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error { return b.out.Publish(ctx, tx, tocked{e.Data.Key}) })
 		})))
 		b.publish(ticked{Key: "a"}) // no handler is at work here: anything may be published
+		watch := consumer.NewProducer("watch", consumer.Publishes[ticked]())
+		require.EqualError(t, b.db.InTx(watch.Context(t.Context()), func(ctx context.Context, tx database.Tx) error {
+			return b.out.Publish(ctx, tx, ticked{Key: "b"}, tocked{})
+		}), `outbox: publish: envelope: undeclared event type: "watch" publishes clock.tocked: add consumer.Publishes[consumer_test.tocked]() to its declaration`)
 		letter := b.deadLetters(1)[0]
 		require.Equal(t, "careless", letter.Consumer)
-		require.Equal(t, `outbox: publish: envelope: undeclared event type: consumer "careless" publishes clock.tocked: `+
+		require.Equal(t, `outbox: publish: envelope: undeclared event type: "careless" publishes clock.tocked: `+
 			`add consumer.Publishes[consumer_test.tocked]() to its declaration`, letter.Error)
 		require.Equal(t, 1, letter.Attempts, "trying again can't help")
 		b.eventually("the declared one", func() bool { return b.count(`SELECT COUNT(*) FROM queue_log`) == 2 })
@@ -65,7 +69,7 @@ func TestUndeclaredIsLoggedOnce(t *testing.T) {
 		b.applied(10)
 		b.eventually("all forwarded", func() bool { return b.count(`SELECT COUNT(*) FROM queue_log`) == 5+10 })
 		stop()
-		const line = `level=WARN msg="a consumer publishes an event type that it hasn't declared" consumer=%s event_type=clock.tocked add=consumer.Publishes[consumer_test.tocked]()` + "\n"
+		const line = `level=WARN msg="published an event type that isn't declared" by=%s event_type=clock.tocked add=consumer.Publishes[consumer_test.tocked]()` + "\n"
 		require.Contains(t, []string{sprintf(line+line, "one", "other"), sprintf(line+line, "other", "one")}, log.String())
 	})
 }

@@ -1,6 +1,9 @@
 package envelope
 
-import "context"
+import (
+	"context"
+	"reflect"
+)
 
 type contextKey struct{}
 
@@ -36,24 +39,23 @@ func (h *Header) CausedBy(cause Header) error {
 	return nil
 }
 
-// Declared is what a consumer has said that its handlers publish.
+// Declared is what a part of the service has said that it publishes.
 type Declared struct {
-	// Consumer is its name.
-	Consumer string
-	// Types are the names of the event types.
-	Types []string
+	// By is the name of the consumer or producer.
+	By string
+	// Payloads are the Go types of the events' payloads.
+	Payloads []reflect.Type
 }
 
 type declaredKey struct{}
 
-// WithDeclared returns a context under which a handler of d.Consumer works. d
-// must not change afterwards.
+// WithDeclared returns a context under which the part that made the declaration
+// is at work. d must not change afterwards.
 func WithDeclared(ctx context.Context, d *Declared) context.Context {
 	return context.WithValue(ctx, declaredKey{}, d)
 }
 
-// DeclaredFrom returns what may be published under ctx; false if no handler is
-// at work, so that anything may.
+// DeclaredFrom returns what may be published under ctx; false if anything may.
 func DeclaredFrom(ctx context.Context) (*Declared, bool) {
 	d, ok := ctx.Value(declaredKey{}).(*Declared)
 	return d, ok

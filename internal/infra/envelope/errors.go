@@ -26,7 +26,7 @@ var (
 	ErrPayload = errors.New("malformed payload")
 	// ErrTooDeep: the chain of events is longer than MaxDepth.
 	ErrTooDeep = errors.New("chain of events too deep")
-	// ErrUndeclared: a handler publishes a type that its consumer hasn't declared.
+	// ErrUndeclared: a consumer or producer publishes a type that it hasn't declared.
 	ErrUndeclared = errors.New("undeclared event type")
 )
 

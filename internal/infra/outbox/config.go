@@ -8,9 +8,9 @@ import (
 
 // PublisherConfig tunes the Publisher.
 type PublisherConfig struct {
-	// AllowUndeclared lets handlers publish event types that their consumer hasn't
-	// declared, with one warning for each consumer and type. Defaults to false:
-	// Publish returns an error.
+	// AllowUndeclared lets consumers and producers publish event types that they
+	// haven't declared, with one warning for each of them and type. Defaults to
+	// false: Publish returns an error.
 	AllowUndeclared bool
 	// Logger gets the warnings. Defaults to slog.Default().
 	Logger *slog.Logger

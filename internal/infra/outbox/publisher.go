@@ -35,7 +35,7 @@ type Publisher struct {
 	config  PublisherConfig
 	now     func() time.Time
 	newID   func() (uuid.UUID, error)
-	warned  sync.Map // undeclared: once each
+	warned  sync.Map // who and which type: told once
 }
 
 // Source is the identity of this service in the events it publishes.
@@ -55,7 +55,8 @@ func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source, con
 // Each payload must be a value of a type in the catalog. Under a handler's ctx
 // the events carry its event's correlation id, name it as their cause, and are
 // one deeper; Publish fails with envelope.ErrTooDeep past envelope.MaxDepth, and
-// with envelope.ErrUndeclared if the handler's consumer hasn't declared the type.
+// with envelope.ErrUndeclared if the handler's consumer hasn't declared the type
+// (see PublisherConfig).
 func (p *Publisher) Publish(ctx context.Context, tx database.Tx, payloads ...any) error {
 	cause, _ := envelope.FromContext(ctx)
 	events := make([]event, len(payloads))
@@ -142,19 +143,19 @@ func (p *Publisher) message(ctx context.Context, payload any, cause envelope.Hea
 	return entry.Topic, m, nil
 }
 
-// checkDeclared holds a handler to what its consumer has declared to publish, so
+// checkDeclared holds whoever is at work under ctx to what they have declared, so
 // that the graph of events can be trusted.
 func (p *Publisher) checkDeclared(ctx context.Context, entry *envelope.Entry) error {
-	declared, handling := envelope.DeclaredFrom(ctx)
-	if !handling || slices.Contains(declared.Types, entry.Name) {
+	declared, found := envelope.DeclaredFrom(ctx)
+	if !found || slices.Contains(declared.Payloads, entry.Payload) {
 		return nil
 	}
 	line := fmt.Sprintf("consumer.Publishes[%s]()", entry.Payload)
 	if !p.config.AllowUndeclared {
-		return &envelope.Error{Kind: envelope.ErrUndeclared, Detail: fmt.Sprintf("consumer %q publishes %s: add %s to its declaration", declared.Consumer, entry.Name, line)}
+		return &envelope.Error{Kind: envelope.ErrUndeclared, Detail: fmt.Sprintf("%q publishes %s: add %s to its declaration", declared.By, entry.Name, line)}
 	}
-	if _, warned := p.warned.LoadOrStore([2]string{declared.Consumer, entry.Name}, true); !warned {
-		p.config.Logger.WarnContext(ctx, "a consumer publishes an event type that it hasn't declared", "consumer", declared.Consumer, "event_type", entry.Name, "add", line)
+	if _, warned := p.warned.LoadOrStore([2]string{declared.By, entry.Name}, true); !warned {
+		p.config.Logger.WarnContext(ctx, "published an event type that isn't declared", "by", declared.By, "event_type", entry.Name, "add", line)
 	}
 	return nil
 }

@@ -208,7 +208,7 @@ func (g Graph) those(are func(Node) bool) []Node {
 }
 
 // document is a graph as JSON. Edges and findings follow from the rest: they are
-// written for whoever reads it, and not read back.
+// written for whoever reads it, and made anew when it is read back.
 type document struct {
 	Types    []string  `json:"types"`
 	Nodes    []Node    `json:"nodes"`
@@ -223,19 +223,16 @@ func (g Graph) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler. It refuses what is not a graph.
 func (g *Graph) UnmarshalJSON(data []byte) error {
-	var read struct {
-		Types []string `json:"types"`
-		Nodes *[]Node  `json:"nodes"`
-	}
+	var read document
 	if err := json.Unmarshal(data, &read); err != nil {
-		return fmt.Errorf("topology: %w", err)
+		return fmt.Errorf("topology: not a graph of events: %w", err)
 	}
 	if read.Nodes == nil {
-		return errors.New(`topology: "nodes" is missing: is it a graph of events?`)
+		return errors.New(`topology: not a graph of events: "nodes" is missing`)
 	}
-	if err := check(read.Types, *read.Nodes); err != nil {
+	if err := check(read.Types, read.Nodes); err != nil {
 		return err
 	}
-	*g = union(read.Types, *read.Nodes)
+	*g = union(read.Types, read.Nodes)
 	return nil
 }

@@ -216,9 +216,9 @@ func TestEmptyGraph(t *testing.T) {
 func TestWhatIsNoGraph(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`{}`:                           `topology: "nodes" is missing: is it a graph of events?`,
-		`{"nodes":null}`:               `topology: "nodes" is missing: is it a graph of events?`,
-		`[]`:                           `topology: json: cannot unmarshal array into Go value of type struct`,
+		`{}`:                           `topology: not a graph of events: "nodes" is missing`,
+		`{"nodes":null}`:               `topology: not a graph of events: "nodes" is missing`,
+		`[]`:                           `topology: not a graph of events: json: cannot unmarshal array into Go value of type topology.document`,
 		`{"nodes":[{}]}`:               `topology: node "/": the service is "": use letters, digits, dots, underscores and hyphens`,
 		`{"types":["a b"],"nodes":[]}`: `topology: an event type is "a b": use letters, digits, dots, underscores and hyphens`,
 		`{"nodes":[{"service":"s","name":"n\"]","kind":"consumer","handles":["a"]}]}`: `topology: node "s/n\"]": the name is "n\"]": use letters`,
