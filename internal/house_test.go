@@ -173,7 +173,7 @@ var rules = []rule{
 				return nil
 			}
 			// What cmd/service prints.
-			printed := []string{roomInfra + "/deadletter", roomInfra + "/outbox", roomInfra + "/telemetry"}
+			printed := []string{roomInfra + "/consumer/topology", roomInfra + "/deadletter", roomInfra + "/outbox", roomInfra + "/telemetry"}
 			for _, i := range s.imports {
 				switch {
 				case imports(i, "github.com/google/wire") && path.Base(s.path) != "wire.go":
@@ -250,6 +250,9 @@ func ownNames() []string {
 	}
 	for _, c := range list.Call(none)[0].Interface().([]consumer.Consumer) {
 		names = append(names, c.Name())
+	}
+	for _, p := range handlers.Producers() {
+		names = append(names, p.Name())
 	}
 	return names
 }

@@ -60,7 +60,7 @@ func (v variant) open(ctx context.Context, url string, _ int) (system, error) {
 		return nil, errors.Join(err, m.db.Close())
 	}
 	queue := sqlqueue.NewLocal(m.db, sqlqueue.Config{}, m.logger)
-	m.broker, m.publisher = queue, outbox.NewPublisher(m.db, m.catalog, "bench")
+	m.broker, m.publisher = queue, outbox.NewPublisher(m.db, m.catalog, "bench", outbox.PublisherConfig{})
 	return m, queue.EnsureTopics(ctx, "bench")
 }
 

@@ -155,7 +155,7 @@ func TestHelpAndVersion(t *testing.T) {
 	help := b.must("--help")
 	require.Contains(t, help, "Usage: service <command> [flags]")
 	for _, want := range []string{
-		"serve", "migrate", "dlq list", "dlq show", "dlq replay", "dlq discard", "outbox status", "outbox resend", "config", "version",
+		"serve", "migrate", "dlq list", "dlq show", "dlq replay", "dlq discard", "outbox status", "outbox resend", "events graph", "config", "version",
 		"$DATABASE_URL", "$BROKER", "$BROKER_URL", "$HTTP_ADDR", "$ADMIN_ADDR", "$SHUTDOWN_TIMEOUT", "$SMTP_URL",
 	} {
 		require.Contains(t, help, want)

@@ -116,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, app.ErrSettings), errors.Is(err, deadletter.ErrNothingSelected), errors.Is(err, errUnknownConsumer):
+	case errors.Is(err, app.ErrSettings), errors.Is(err, deadletter.ErrNothingSelected), errors.Is(err, errUnknownConsumer), errors.Is(err, errNotMerged):
 		return exitUsage
 	case errors.Is(err, deadletter.ErrNotFound), errors.Is(err, outbox.ErrNotSetAside):
 		return exitNotFound

@@ -263,8 +263,10 @@ func copyTree(t *testing.T, to string) {
 			return err
 		}
 		switch {
-		case relative == ".git" || relative == "data":
+		case relative == "data" || relative == ".git" && entry.IsDir():
 			return fs.SkipDir
+		case relative == ".git": // of a worktree
+			return nil
 		case entry.IsDir():
 			return os.MkdirAll(filepath.Join(to, relative), 0o755)
 		case !entry.Type().IsRegular():

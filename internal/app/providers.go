@@ -1,6 +1,8 @@
 package app
 
 import (
+	"log/slog"
+
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/wire"
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,7 +12,10 @@ import (
 	"example.com/millwright/internal/infra/broker"
 	"example.com/millwright/internal/infra/broker/sqlqueue"
 	"example.com/millwright/internal/infra/consumer"
+	"example.com/millwright/internal/infra/consumer/topology"
+	"example.com/millwright/internal/infra/database"
 	"example.com/millwright/internal/infra/deadletter"
+	"example.com/millwright/internal/infra/envelope"
 	"example.com/millwright/internal/infra/inbox"
 	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/retention"
@@ -21,8 +26,7 @@ import (
 var HandlersSet = wire.NewSet(
 	events.Catalog,
 	handlers.Set, provideMailConfig,
-	OpenStorage, provideDB,
-	outbox.Set, provideSource, wire.Bind(new(handlers.Publisher), new(*outbox.Publisher)),
+	outbox.Set, provideSource, providePublisherConfig, wire.Bind(new(handlers.Publisher), new(*outbox.Publisher)),
 )
 
 // Tools is what the operator's commands work with.
@@ -33,9 +37,23 @@ type Tools struct {
 	Consumers   []consumer.Consumer
 }
 
+// Declarations are what the service says of its events.
+type Declarations struct {
+	Catalog   *envelope.Catalog
+	Consumers []consumer.Consumer
+	Producers []consumer.Producer
+	Topology  topology.Graph
+}
+
 // Each part gets its own settings from the configuration.
 
 func provideSource(c Config) outbox.Source { return outbox.Source(c.ServiceName) }
+
+// providePublisherConfig is strict in development, which SQLite is taken for: in
+// production an event is worth more than its declaration.
+func providePublisherConfig(db *database.DB, logger *slog.Logger) outbox.PublisherConfig {
+	return outbox.PublisherConfig{AllowUndeclared: db.Dialect() != database.SQLite, Logger: logger}
+}
 
 func provideOutboxConfig(c Config) outbox.Config { return outbox.Config{Attempts: c.OutboxAttempts} }
 
@@ -75,6 +93,10 @@ func provideJobs(c Config, storage *Storage, consumers []consumer.Consumer) ([]r
 		jobs = append(jobs, retention.Job{Name: "queue messages", DB: storage.queue, Keep: c.QueueRetention, Delete: sqlqueue.Prune})
 	}
 	return jobs, nil
+}
+
+func provideTopology(c Config, catalog *envelope.Catalog, consumers []consumer.Consumer, producers []consumer.Producer) (topology.Graph, error) {
+	return topology.New(c.ServiceName, catalog, consumers, producers)
 }
 
 func provideMailConfig(c Config) handlers.MailConfig {

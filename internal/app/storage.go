@@ -69,4 +69,14 @@ func (s *Storage) CheckSchema(ctx context.Context) error {
 // String says where the data is, without secrets.
 func (s *Storage) String() string { return s.db.String() }
 
+// openNothing is an empty database in memory, for those who want to know how the
+// service is put together and not to run it.
+func openNothing(ctx context.Context) (*database.DB, func(), error) {
+	db, err := database.Open(ctx, database.Config{URL: "sqlite::memory:", MaxConns: 1})
+	if err != nil {
+		return nil, nil, err
+	}
+	return db, func() { _ = db.Close() }, nil // nothing is in it
+}
+
 func provideDB(s *Storage) *database.DB { return s.db }

@@ -21,6 +21,7 @@ import (
 func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, logger *slog.Logger) (*Service, func(), error) {
 	wire.Build(
 		HandlersSet,
+		OpenStorage, provideDB,
 		// the machinery
 		NewBroker,
 		provideOutboxConfig,
@@ -39,8 +40,21 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 func InitializeTools(ctx context.Context, config Config, logger *slog.Logger) (*Tools, func(), error) {
 	wire.Build(
 		HandlersSet,
+		OpenStorage, provideDB,
 		deadletter.Set, provideDeadLetterConfig,
 		wire.Struct(new(Tools), "*"),
+	)
+	return nil, nil, nil
+}
+
+// InitializeDeclarations gathers what the service has declared. It connects to
+// nothing: the consumers get an empty database.
+func InitializeDeclarations(ctx context.Context, config Config, logger *slog.Logger) (*Declarations, func(), error) {
+	wire.Build(
+		HandlersSet,
+		openNothing,
+		provideTopology,
+		wire.Struct(new(Declarations), "*"),
 	)
 	return nil, nil, nil
 }

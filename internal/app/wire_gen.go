@@ -40,7 +40,8 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 	}
 	db := provideDB(storage)
 	source := provideSource(config)
-	publisher := outbox.NewPublisher(db, catalog, source)
+	publisherConfig := providePublisherConfig(db, logger)
+	publisher := outbox.NewPublisher(db, catalog, source, publisherConfig)
 	orders := handlers.NewOrders(db, publisher)
 	stock := handlers.NewStock(db)
 	salesReport := handlers.NewSalesReport(db)
@@ -128,6 +129,44 @@ func InitializeTools(ctx context.Context, config Config, logger *slog.Logger) (*
 		Consumers:   v,
 	}
 	return tools, func() {
+		cleanup()
+	}, nil
+}
+
+// InitializeDeclarations gathers what the service has declared. It connects to
+// nothing: the consumers get an empty database.
+func InitializeDeclarations(ctx context.Context, config Config, logger *slog.Logger) (*Declarations, func(), error) {
+	catalog, err := events.Catalog()
+	if err != nil {
+		return nil, nil, err
+	}
+	db, cleanup, err := openNothing(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stock := handlers.NewStock(db)
+	mailConfig := provideMailConfig(config)
+	mailer, err := handlers.NewMailer(mailConfig, logger)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	confirmation := handlers.NewConfirmation(db, mailer)
+	salesReport := handlers.NewSalesReport(db)
+	v := handlers.Consumers(stock, confirmation, salesReport)
+	v2 := handlers.Producers()
+	graph, err := provideTopology(config, catalog, v, v2)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	declarations := &Declarations{
+		Catalog:   catalog,
+		Consumers: v,
+		Producers: v2,
+		Topology:  graph,
+	}
+	return declarations, func() {
 		cleanup()
 	}, nil
 }

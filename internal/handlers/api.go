@@ -8,21 +8,23 @@ import (
 	"net/http"
 	"runtime/debug"
 
+	"example.com/millwright/internal/infra/consumer"
 	"example.com/millwright/internal/infra/database"
 )
 
 // API is the service's HTTP API. Every error is answered with
 // application/problem+json.
 type API struct {
-	mux    *http.ServeMux
-	logger *slog.Logger
+	mux      *http.ServeMux
+	producer consumer.Producer
+	logger   *slog.Logger
 }
 
 var _ http.Handler = (*API)(nil)
 
 // NewAPI puts the routes together.
 func NewAPI(orders *Orders, stock *Stock, report *SalesReport, logger *slog.Logger) *API {
-	a := &API{mux: http.NewServeMux(), logger: logger}
+	a := &API{mux: http.NewServeMux(), producer: ordersAPI(), logger: logger}
 	a.handle("POST /orders", orders.post)
 	a.handle("GET /orders/{id}", orders.get)
 	a.handle("POST /orders/{id}/cancel", orders.cancel)
@@ -57,7 +59,7 @@ func call(handler func(http.ResponseWriter, *http.Request) error, w http.Respons
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, pattern := a.mux.Handler(r)
 	if pattern != "" {
-		a.mux.ServeHTTP(w, r)
+		a.mux.ServeHTTP(w, r.WithContext(a.producer.Context(r.Context())))
 		return
 	}
 	// The mux answers 404 and 405 in plain text: ours instead, with its headers.

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 
+	"example.com/millwright/internal/events"
 	"example.com/millwright/internal/infra/consumer"
 	"example.com/millwright/internal/infra/database"
 )
@@ -16,6 +17,13 @@ func Consumers(stock *Stock, confirmation *Confirmation, report *SalesReport) []
 		consumer.New("send-confirmation", consumer.OnEffect(confirmation.OrderPlaced), consumer.Retry(5)),
 		consumer.New("sales-report", consumer.On(report.OrderPlaced), consumer.On(report.OrderCancelled)),
 	}
+}
+
+// Producers lists what publishes events without handling one.
+func Producers() []consumer.Producer { return []consumer.Producer{ordersAPI()} }
+
+func ordersAPI() consumer.Producer {
+	return consumer.NewProducer("orders-api", consumer.Publishes[events.OrderPlaced](), consumer.Publishes[events.OrderCancelled]())
 }
 
 // Publisher publishes events that exist if and only if tx commits.

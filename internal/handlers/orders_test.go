@@ -212,7 +212,7 @@ func TestPlacingAnOrderTakesOneRoundTrip(t *testing.T) {
 	db := databasetest.Open(t, proxy.URL, Migrations())
 	catalog, err := events.Catalog()
 	require.NoError(t, err)
-	b := newBundle(db, outbox.NewPublisher(db, catalog, "test"))
+	b := newBundle(db, outbox.NewPublisher(db, catalog, "test", outbox.PublisherConfig{}))
 	place := func(headers ...string) int64 {
 		before := proxy.RoundTrips()
 		w := b.do("POST", "/orders", goodOrder, headers...)

@@ -40,7 +40,7 @@ func each(t *testing.T, f func(t *testing.T, b *bundle)) {
 		require.NoError(t, err)
 		catalog, err := events.Catalog()
 		require.NoError(t, err)
-		f(t, newBundle(db, outbox.NewPublisher(db, catalog, "test")))
+		f(t, newBundle(db, outbox.NewPublisher(db, catalog, "test", outbox.PublisherConfig{})))
 	})
 }
 

@@ -114,14 +114,14 @@ func firstLine(err error) string {
 type payloadKey struct{}
 
 // decode reads the envelope, skips the event if the consumer has no handler for
-// its type, and leaves header and payload in the context.
+// its type, and leaves header, payload and what may be published in the context.
 func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 	handled := map[string]bool{}
-	for payload := range c.handlers {
-		if entry, err := r.catalog.OfPayload(payload); err == nil { // checked by NewRouter
-			handled[entry.Name] = true
-		}
+	entries, _ := c.Handles(r.catalog) // checked by NewRouter
+	for _, entry := range entries {
+		handled[entry.Name] = true
 	}
+	declared := &envelope.Declared{By: c.name, Payloads: c.publishes}
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(m *message.Message) ([]*message.Message, error) {
 			event, err := envelope.FromMessage(m)
@@ -135,7 +135,7 @@ func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 			if err != nil {
 				return nil, err
 			}
-			ctx := envelope.NewContext(m.Context(), event.Header)
+			ctx := envelope.WithDeclared(envelope.NewContext(m.Context(), event.Header), declared)
 			m.SetContext(context.WithValue(ctx, payloadKey{}, payload))
 			return next(m)
 		}

@@ -24,6 +24,7 @@ const (
 type Consumer struct {
 	name        string
 	handlers    map[reflect.Type]handler // by payload type
+	publishes   []reflect.Type           // payload types of what its handlers publish
 	effect      bool
 	retries     int
 	timeout     time.Duration
@@ -37,8 +38,12 @@ type Consumer struct {
 // effect.
 type handler func(ctx context.Context, tx database.Tx, header envelope.Header, payload any) error
 
-// Option adds a handler to a consumer or changes how it is run.
-type Option func(*Consumer)
+// Option adds something to a consumer's declaration or changes how it is run.
+type Option interface{ apply(*Consumer) }
+
+type option func(*Consumer)
+
+func (o option) apply(c *Consumer) { o(c) }
 
 // nameForm keeps a name usable as part of every broker's group or queue name.
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
@@ -50,7 +55,7 @@ func New(name string, options ...Option) Consumer {
 		c.problem("the name must be lower-case words joined by hyphens, such as reserve-stock")
 	}
 	for _, option := range options {
-		option(&c)
+		option.apply(&c)
 	}
 	if len(c.handlers) == 0 {
 		c.problem("it handles nothing: add On or OnEffect")
@@ -74,11 +79,11 @@ func New(name string, options ...Option) Consumer {
 // must do nothing outside tx. An error rolls back and is retried; wrap it with
 // [Permanent] if trying again can't help.
 func On[T any](handle func(ctx context.Context, tx database.Tx, event envelope.Event[T]) error) Option {
-	return func(c *Consumer) {
+	return option(func(c *Consumer) {
 		c.add(reflect.TypeFor[T](), false, func(ctx context.Context, tx database.Tx, header envelope.Header, payload any) error {
 			return handle(ctx, tx, envelope.Event[T]{Header: header, Data: payload.(T)})
 		})
-	}
+	})
 }
 
 // OnEffect handles events of payload T by work outside the database: mail, an
@@ -86,34 +91,34 @@ func On[T any](handle func(ctx context.Context, tx database.Tx, event envelope.E
 // after handle returned nil; a crash between the two repeats the call, so hand
 // on the event's ID as the idempotency key.
 func OnEffect[T any](handle func(ctx context.Context, event envelope.Event[T]) error) Option {
-	return func(c *Consumer) {
+	return option(func(c *Consumer) {
 		c.add(reflect.TypeFor[T](), true, func(ctx context.Context, _ database.Tx, header envelope.Header, payload any) error {
 			return handle(ctx, envelope.Event[T]{Header: header, Data: payload.(T)})
 		})
-	}
+	})
 }
 
 // Retry sets how often a failed event is tried again before it becomes a dead
 // letter. Defaults to DefaultRetries.
 func Retry(times int) Option {
-	return func(c *Consumer) {
+	return option(func(c *Consumer) {
 		if times < 0 {
 			c.problem("Retry(%d): want 0 or more", times)
 		}
 		c.retries = times
-	}
+	})
 }
 
 // Timeout bounds one call of a handler; one that doesn't return in time has
 // failed, and its transaction is rolled back under it. Defaults to
 // DefaultTimeout.
 func Timeout(d time.Duration) Option {
-	return func(c *Consumer) {
+	return option(func(c *Consumer) {
 		if d <= 0 {
 			c.problem("Timeout(%s): want more than zero", d)
 		}
 		c.timeout = d
-	}
+	})
 }
 
 // Concurrency bounds how much one instance does at a time: for On how many
@@ -123,19 +128,19 @@ func Timeout(d time.Duration) Option {
 // must do for many consumers, or where they would only wait for each other's
 // locks; on SQLite, which has one writer, there is one.
 func Concurrency(n int) Option {
-	return func(c *Consumer) {
+	return option(func(c *Consumer) {
 		if n < 1 {
 			c.problem("Concurrency(%d): want 1 or more", n)
 		}
 		c.concurrency = n
-	}
+	})
 }
 
 // Alone gives every event a transaction of its own. By default the events that
 // wait at the same time share one, which is many times faster; a handler must
 // not share if it changes the transaction itself (SET LOCAL, LOCK TABLE), or if
 // it takes so long that others should not wait for its commit.
-func Alone() Option { return func(c *Consumer) { c.alone = true } }
+func Alone() Option { return option(func(c *Consumer) { c.alone = true }) }
 
 // Name is the consumer's name.
 func (c Consumer) Name() string { return c.name }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestMistakesAreReportedTogether(t *testing.T) {
 		consumer.New("same", consumer.On(nothing)),
 		consumer.New("mixed", consumer.On(nothing), consumer.OnEffect(func(context.Context, envelope.Event[tocked]) error { return nil })),
 		consumer.New("options", consumer.On(nothing), consumer.Retry(-1), consumer.Timeout(0), consumer.Concurrency(0)),
-		consumer.New("unlisted", consumer.On(func(context.Context, database.Tx, envelope.Event[unlisted]) error { return nil })),
+		consumer.New("unlisted", consumer.Publishes[unlisted](), consumer.Publishes[ticked](), consumer.On(func(context.Context, database.Tx, envelope.Event[unlisted]) error { return nil })),
 	}, catalog(t), nil, nil, nil, consumer.Config{}, slog.New(slog.DiscardHandler))
 	for _, problem := range []string{
 		"Config.Service is empty",
@@ -43,6 +44,36 @@ func TestMistakesAreReportedTogether(t *testing.T) {
 		`consumer "unlisted": envelope: unknown event type: consumer_test.unlisted is not the payload of a type in the catalog`,
 	} {
 		require.ErrorContains(t, err, problem)
+	}
+	require.Equal(t, 2, strings.Count(err.Error(), `consumer "unlisted"`), "what it handles, and what it publishes")
+}
+
+func TestDeclarations(t *testing.T) {
+	t.Parallel()
+	names := func(entries []*envelope.Entry, err error) []string {
+		require.NoError(t, err)
+		var names []string
+		for _, entry := range entries {
+			names = append(names, entry.Name)
+		}
+		return names
+	}
+	c := consumer.New("clock", consumer.On(nothing), consumer.Publishes[tocked](), consumer.Publishes[ticked](), consumer.Publishes[tocked]())
+	require.Equal(t, []string{"clock.ticked"}, names(c.Handles(catalog(t))))
+	require.Equal(t, []string{"clock.ticked", "clock.tocked"}, names(c.Publishes(catalog(t))))
+	p := consumer.NewProducer("watch", consumer.Publishes[ticked]())
+	require.Equal(t, "watch", p.Name())
+	require.Equal(t, []string{"clock.ticked"}, names(p.Publishes(catalog(t))))
+
+	type unlisted struct{}
+	for want, wrong := range map[string]consumer.Producer{
+		`producer "A Watch": the name must be lower-case words joined by hyphens, such as web-api`: consumer.NewProducer("A Watch", consumer.Publishes[ticked]()),
+		`producer "watch": it publishes nothing: add Publishes`:                                    consumer.NewProducer("watch"),
+		`producer "watch": envelope: unknown event type: consumer_test.unlisted is not the payload of a type in the catalog: add it to internal/events/catalog.go`: consumer.NewProducer("watch",
+			consumer.Publishes[unlisted]()),
+	} {
+		_, err := wrong.Publishes(catalog(t))
+		require.EqualError(t, err, want)
 	}
 }
 

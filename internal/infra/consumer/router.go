@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,26 +98,22 @@ func (r *Router) check() error {
 			problems = append(problems, fmt.Errorf("consumer %q: there are two of that name", c.name))
 		}
 		names[c.name] = true
-		if _, err := c.topics(r.catalog); err != nil {
-			problems = append(problems, err)
-		}
+		_, unhandled := c.Handles(r.catalog)
+		_, unpublished := c.Publishes(r.catalog)
+		problems = append(problems, unhandled, unpublished)
 	}
 	return errors.Join(problems...)
 }
 
 // topics lists the topics of the events that the consumer handles.
-func (c Consumer) topics(catalog *envelope.Catalog) ([]string, error) {
-	topics := map[string]bool{}
-	var problems []error
-	for payload := range c.handlers {
-		entry, err := catalog.OfPayload(payload)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("consumer %q: %w", c.name, err))
-			continue
-		}
-		topics[entry.Topic] = true
+func (r *Router) topics(c Consumer) []string {
+	entries, _ := c.Handles(r.catalog) // checked by NewRouter
+	var topics []string
+	for _, entry := range entries {
+		topics = append(topics, entry.Topic)
 	}
-	return slices.Sorted(maps.Keys(topics)), errors.Join(problems...)
+	slices.Sort(topics)
+	return slices.Compact(topics)
 }
 
 // Group is the consumer's group at the broker.
@@ -127,10 +122,7 @@ func (r *Router) Group(c Consumer) string { return r.config.Service + "." + c.na
 // addRoutes gives the consumer a route for each of its topics, and one for what
 // is replayed to it.
 func (r *Router) addRoutes(c Consumer) error {
-	topics, err := c.topics(r.catalog)
-	if err != nil {
-		return err
-	}
+	topics := r.topics(c)
 	for _, topic := range topics {
 		subscriber, err := r.broker.Subscriber(r.Group(c))
 		if err != nil {
@@ -174,8 +166,7 @@ type Topic struct{ Consumer, Group, Topic string }
 func (r *Router) Topics() []Topic {
 	var all []Topic
 	for _, c := range r.consumers {
-		topics, _ := c.topics(r.catalog) // checked by NewRouter
-		for _, topic := range topics {
+		for _, topic := range r.topics(c) {
 			all = append(all, Topic{Consumer: c.name, Group: r.Group(c), Topic: topic})
 		}
 	}

@@ -23,7 +23,7 @@ func TestEffectAndEventsCommitTogether(t *testing.T) {
 		var calls atomic.Int32
 		var caused atomic.Value
 		b.start(
-			consumer.New("ticker", consumer.On(func(ctx context.Context, tx database.Tx, e envelope.Event[ticked]) error {
+			consumer.New("ticker", consumer.Publishes[tocked](), consumer.On(func(ctx context.Context, tx database.Tx, e envelope.Event[ticked]) error {
 				if err := apply(ctx, tx, "ticker", e); err != nil {
 					return err
 				}
@@ -278,13 +278,14 @@ func TestLoopBecomesADeadLetter(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		b := setup(t, db)
-		b.start(consumer.New("echo", consumer.On(func(ctx context.Context, tx database.Tx, e envelope.Event[ticked]) error {
+		b.start(consumer.New("echo", consumer.Publishes[ticked](), consumer.On(func(ctx context.Context, tx database.Tx, e envelope.Event[ticked]) error {
 			return b.out.Publish(ctx, tx, e.Data)
 		})))
 		b.publish(ticked{Key: "a"})
 		letter := b.deadLetters(1)[0]
 		require.Contains(t, letter.Error, "number 17 in a chain of events, at most 16: do two handlers answer each other?")
 		require.Equal(t, 1, letter.Attempts)
-		require.Equal(t, 17, b.count(`SELECT COUNT(*) FROM queue_log`))
+		require.Contains(t, string(letter.Payload), `"depth":16,`)
+		require.Equal(t, 17, b.count(`SELECT COUNT(*) FROM queue_log`), "depths 0 to 16")
 	})
 }

@@ -70,7 +70,7 @@ func setup(t testing.TB, db *database.DB) *bundle {
 	require.NoError(t, queue.EnsureTopics(t.Context(), c.Topics()...))
 	return &bundle{
 		t: t, db: db, catalog: c, queue: queue, logger: logger,
-		out:  outbox.NewPublisher(db, c, "tests"),
+		out:  outbox.NewPublisher(db, c, "tests", outbox.PublisherConfig{}),
 		dead: deadletter.NewStore(db, deadletter.Config{Poll: 20 * time.Millisecond, CloseTimeout: 2 * time.Second}, logger),
 	}
 }

@@ -1,6 +1,9 @@
 package envelope
 
-import "context"
+import (
+	"context"
+	"reflect"
+)
 
 type contextKey struct{}
 
@@ -34,4 +37,26 @@ func (h *Header) CausedBy(cause Header) error {
 		return h.fail(ErrTooDeep, nil, "publishing it would be number %d in a chain of events, at most %d: do two handlers answer each other?", h.Depth, MaxDepth)
 	}
 	return nil
+}
+
+// Declared is what a part of the service has said that it publishes.
+type Declared struct {
+	// By is the name of the consumer or producer.
+	By string
+	// Payloads are the Go types of the events' payloads.
+	Payloads []reflect.Type
+}
+
+type declaredKey struct{}
+
+// WithDeclared returns a context under which the part that made the declaration
+// is at work. d must not change afterwards.
+func WithDeclared(ctx context.Context, d *Declared) context.Context {
+	return context.WithValue(ctx, declaredKey{}, d)
+}
+
+// DeclaredFrom returns what may be published under ctx; false if anything may.
+func DeclaredFrom(ctx context.Context) (*Declared, bool) {
+	d, ok := ctx.Value(declaredKey{}).(*Declared)
+	return d, ok
 }

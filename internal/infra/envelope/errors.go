@@ -26,6 +26,8 @@ var (
 	ErrPayload = errors.New("malformed payload")
 	// ErrTooDeep: the chain of events is longer than MaxDepth.
 	ErrTooDeep = errors.New("chain of events too deep")
+	// ErrUndeclared: a consumer or producer publishes a type that it hasn't declared.
+	ErrUndeclared = errors.New("undeclared event type")
 )
 
 // Error is one of the errors above with what it is about.

@@ -2,8 +2,21 @@ package outbox
 
 import (
 	"cmp"
+	"log/slog"
 	"time"
 )
+
+// PublisherConfig tunes the Publisher.
+type PublisherConfig struct {
+	// AllowUndeclared lets consumers and producers publish event types that they
+	// haven't declared, with one warning for each of them and type. Defaults to
+	// false: Publish returns an error.
+	AllowUndeclared bool
+	// Logger gets the warnings. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+func (c *PublisherConfig) setDefaults() { c.Logger = cmp.Or(c.Logger, slog.Default()) }
 
 // Config tunes the Forwarder.
 type Config struct {

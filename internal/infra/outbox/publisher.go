@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -31,16 +32,19 @@ type Publisher struct {
 	db      *database.DB
 	catalog *envelope.Catalog
 	source  Source
+	config  PublisherConfig
 	now     func() time.Time
 	newID   func() (uuid.UUID, error)
+	warned  sync.Map // who and which type: told once
 }
 
 // Source is the identity of this service in the events it publishes.
 type Source string
 
 // NewPublisher returns a publisher of the catalog's events.
-func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source) *Publisher {
-	return &Publisher{db: db, catalog: catalog, source: source, now: time.Now, newID: uuid.NewV7}
+func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source, config PublisherConfig) *Publisher {
+	config.setDefaults()
+	return &Publisher{db: db, catalog: catalog, source: source, config: config, now: time.Now, newID: uuid.NewV7}
 }
 
 // Publish writes one event for each payload into the outbox, in order. They
@@ -50,12 +54,14 @@ func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source) *Pu
 //
 // Each payload must be a value of a type in the catalog. Under a handler's ctx
 // the events carry its event's correlation id, name it as their cause, and are
-// one deeper; Publish fails with envelope.ErrTooDeep past envelope.MaxDepth.
+// one deeper; Publish fails with envelope.ErrTooDeep past envelope.MaxDepth, and
+// with envelope.ErrUndeclared if the handler's consumer hasn't declared the type
+// (see PublisherConfig).
 func (p *Publisher) Publish(ctx context.Context, tx database.Tx, payloads ...any) error {
 	cause, _ := envelope.FromContext(ctx)
 	events := make([]event, len(payloads))
 	for i, payload := range payloads {
-		topic, m, err := p.message(payload, cause)
+		topic, m, err := p.message(ctx, payload, cause)
 		if err != nil {
 			return fmt.Errorf("outbox: publish: %w", err)
 		}
@@ -103,9 +109,12 @@ func (p *Publisher) write(ctx context.Context, tx database.Tx, events []event) e
 // and SQLite's time grows with the square.
 const maxInsert = 64
 
-func (p *Publisher) message(payload any, cause envelope.Header) (topic string, m *message.Message, err error) {
+func (p *Publisher) message(ctx context.Context, payload any, cause envelope.Header) (topic string, m *message.Message, err error) {
 	entry, err := p.catalog.OfPayload(reflect.TypeOf(payload))
 	if err != nil {
+		return "", nil, err
+	}
+	if err := p.checkDeclared(ctx, entry); err != nil {
 		return "", nil, err
 	}
 	id, err := p.newID()
@@ -132,6 +141,23 @@ func (p *Publisher) message(payload any, cause envelope.Header) (topic string, m
 	}
 	m.Metadata.Set(typeKey, entry.Name)
 	return entry.Topic, m, nil
+}
+
+// checkDeclared holds whoever is at work under ctx to what they have declared, so
+// that the graph of events can be trusted.
+func (p *Publisher) checkDeclared(ctx context.Context, entry *envelope.Entry) error {
+	declared, found := envelope.DeclaredFrom(ctx)
+	if !found || slices.Contains(declared.Payloads, entry.Payload) {
+		return nil
+	}
+	line := fmt.Sprintf("consumer.Publishes[%s]()", entry.Payload)
+	if !p.config.AllowUndeclared {
+		return &envelope.Error{Kind: envelope.ErrUndeclared, Detail: fmt.Sprintf("%q publishes %s: add %s to its declaration", declared.By, entry.Name, line)}
+	}
+	if _, warned := p.warned.LoadOrStore([2]string{declared.By, entry.Name}, true); !warned {
+		p.config.Logger.WarnContext(ctx, "published an event type that isn't declared", "by", declared.By, "event_type", entry.Name, "add", line)
+	}
+	return nil
 }
 
 // typeKey carries the event's type from Publish to the outbox_row; it is not

@@ -49,7 +49,7 @@ func setup(t testing.TB, db *database.DB) *bundle {
 	)
 	require.NoError(t, err)
 	return &bundle{
-		t: t, db: db, out: outbox.NewPublisher(db, c, "tests"), store: outbox.NewStore(db),
+		t: t, db: db, out: outbox.NewPublisher(db, c, "tests", outbox.PublisherConfig{}), store: outbox.NewStore(db),
 		broker: &fakeBroker{}, logger: slog.New(slog.DiscardHandler),
 	}
 }

@@ -33,7 +33,7 @@ func TestPublished(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Empty(t, testkit.Published(t, db))
-		publisher := outbox.NewPublisher(db, catalog, "testkit")
+		publisher := outbox.NewPublisher(db, catalog, "testkit", outbox.PublisherConfig{})
 		require.NoError(t, db.InTx(t.Context(), func(ctx context.Context, tx database.Tx) error {
 			return publisher.Publish(ctx, tx, happened{ID: "1"}, happened{ID: "2"})
 		}))
