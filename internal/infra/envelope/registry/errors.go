@@ -23,7 +23,7 @@ var (
 	ErrUnavailable = errors.New("the registry is unavailable")
 	// ErrUnauthorized: the registry doesn't know the user.
 	ErrUnauthorized = errors.New("wrong or missing user and password")
-	// ErrForbidden: the user may not do this.
+	// ErrForbidden: the user may not do this, or nobody may now.
 	ErrForbidden = errors.New("not permitted")
 	// ErrNotRegistered: the subject doesn't have this schema.
 	ErrNotRegistered = errors.New("not registered")
@@ -101,7 +101,12 @@ func (r *Registry) refused(answer *sr.ResponseError) error {
 			return fmt.Errorf("%w: %s", ErrIncompatible, reason)
 		}
 	case http.StatusUnprocessableEntity:
-		return fmt.Errorf("%w: %s", ErrInvalid, reason)
+		switch answer.ErrorCode {
+		case sr.ErrInvalidSchema.Code, sr.ErrSchemaTooLarge.Code:
+			return fmt.Errorf("%w: %s", ErrInvalid, reason)
+		case sr.ErrOperationNotPermitted.Code: // the registry or the subject is read-only
+			return fmt.Errorf("%w by %s: %s", ErrForbidden, r, reason)
+		}
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return fmt.Errorf("%w: %s answered %d: %s", ErrUnavailable, r, answer.StatusCode, reason)
 	case http.StatusNotFound:

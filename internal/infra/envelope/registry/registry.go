@@ -202,7 +202,7 @@ func (r *Registry) CheckStart(ctx context.Context, logger *slog.Logger, schemas 
 	if err == nil || r.config.Required {
 		return err
 	}
-	logger.WarnContext(ctx, "the schema registry doesn't have the schemas of this build", "error", err)
+	logger.WarnContext(ctx, "the schema registry doesn't confirm the schemas of this build", "error", err)
 	return nil
 }
 
