@@ -145,7 +145,9 @@ var rules = []rule{
 			homes := map[string]string{
 				"github.com/IBM/sarama":                          roomBrokers + "/kafka",
 				"github.com/ThreeDotsLabs/watermill-kafka":       roomBrokers + "/kafka",
-				"github.com/twmb/franz-go":                       roomBrokers + "/kafka",
+				"github.com/twmb/franz-go/pkg/kgo":               roomBrokers + "/kafka",
+				"github.com/twmb/franz-go/pkg/kmsg":              roomBrokers + "/kafka",
+				"github.com/twmb/franz-go/pkg/sr":                roomInfra + "/envelope/registry",
 				"github.com/ThreeDotsLabs/watermill-sql":         roomInfra + "/outbox",
 				"github.com/jackc/pgx":                           roomInfra + "/database",
 				"modernc.org/sqlite":                             roomInfra + "/database",
@@ -173,7 +175,10 @@ var rules = []rule{
 				return nil
 			}
 			// What cmd/service prints.
-			printed := []string{roomInfra + "/consumer/topology", roomInfra + "/deadletter", roomInfra + "/outbox", roomInfra + "/telemetry"}
+			printed := []string{
+				roomInfra + "/consumer/topology", roomInfra + "/deadletter", roomInfra + "/envelope/contract", roomInfra + "/envelope/registry",
+				roomInfra + "/outbox", roomInfra + "/telemetry",
+			}
 			for _, i := range s.imports {
 				switch {
 				case imports(i, "github.com/google/wire") && path.Base(s.path) != "wire.go":
@@ -318,6 +323,7 @@ func TestHouseRulesCanFail(t *testing.T) {
 		"sarama outside its broker": {"internal/infra/outbox/x.go", `import "github.com/IBM/sarama"`,
 			"imports github.com/IBM/sarama, which belongs into internal/infra/broker/kafka"},
 		"pgx outside database":      {"internal/infra/outbox/x.go", `import "github.com/jackc/pgx/v5/pgconn"`, "belongs into internal/infra/database"},
+		"sr outside registry":       {"internal/app/x.go", `import "github.com/twmb/franz-go/pkg/sr"`, "belongs into internal/infra/envelope/registry"},
 		"infra composes":            {"internal/infra/consumer/x.go", `import "example.com/millwright/internal/infra/broker/sqlqueue"`, "imports internal/infra/broker/sqlqueue"},
 		"cmd composes":              {"cmd/service/x.go", `import "example.com/millwright/internal/infra/inbox"`, "imports internal/infra/inbox"},
 		"test support in use":       {"internal/app/x.go", `import "example.com/millwright/internal/infra/testkit"`, "imports internal/infra/testkit"},
