@@ -94,12 +94,7 @@ func (c dlqList) Run(ctx context.Context, config *app.Config, to streams) error 
 	})
 }
 
-func eventName(l deadletter.Letter) string {
-	if l.EventType == "" {
-		return "(unreadable)"
-	}
-	return fmt.Sprintf("%s v%d", l.EventType, l.SchemaVersion)
-}
+func eventName(l deadletter.Letter) string { return versionName(l.EventType, l.SchemaVersion) }
 
 type dlqShow struct {
 	outputFlag

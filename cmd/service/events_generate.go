@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 
-	"example.com/millwright/internal/events"
-	"example.com/millwright/internal/infra/envelope/schema"
+	"example.com/millwright/internal/app"
 )
 
 type eventsGenerate struct {
@@ -16,26 +12,9 @@ type eventsGenerate struct {
 
 // Run implements the command.
 func (c eventsGenerate) Run(to streams) error {
-	catalog, err := events.Catalog()
-	if err != nil {
-		return err
-	}
-	documents, err := schema.Generate(catalog, c.Dir)
-	if err != nil {
-		return err
-	}
-	for _, d := range documents {
-		file := filepath.Join(c.Dir, "schemas", filepath.FromSlash(d.Path()))
-		if written, err := os.ReadFile(file); err == nil && bytes.Equal(written, d.JSON()) {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(file, d.JSON(), 0o644); err != nil {
-			return err
-		}
+	changed, err := app.GenerateSchemas(c.Dir)
+	for _, file := range changed {
 		fmt.Fprintf(to.out, "wrote %s\n", file)
 	}
-	return nil
+	return err
 }

@@ -62,3 +62,10 @@ func (c eventsPublish) check(ctx context.Context, client *registry.Registry, sch
 		}
 	}))
 }
+
+// Run implements the command.
+func (c eventsPublish) Run(ctx context.Context, config *app.Config, to streams) error {
+	return withDeclarations(ctx, config, to, func(declared *app.Declarations) error {
+		return c.publish(ctx, declared.Registry.Config, declared.Registry.Schemas, to)
+	})
+}

@@ -15,6 +15,7 @@ import (
 	"example.com/millwright/internal/infra/broker/kafka"
 	"example.com/millwright/internal/infra/consumer"
 	"example.com/millwright/internal/infra/database"
+	"example.com/millwright/internal/infra/envelope/registry"
 	"example.com/millwright/internal/infra/telemetry"
 )
 
@@ -41,6 +42,12 @@ type Config struct {
 
 	SMTPURL  string `name:"smtp-url" env:"SMTP_URL" secret:"url" help:"Mail server: smtp://user:password@host:port. Without it, mail is written to the log."`
 	MailFrom string `env:"MAIL_FROM" default:"orders@example.com" help:"Sender of the mails."`
+
+	ValidatePayloads string `name:"validate" env:"VALIDATE" default:"auto" help:"Check payloads against their schemas: on (published and received ones), off, or auto (published ones, on SQLite)."`
+
+	SchemaRegistryURL      string `name:"schema-registry-url" env:"SCHEMA_REGISTRY_URL" secret:"url" help:"Schema registry with Confluent's API: https://user:password@host. Without it there is none."`
+	SchemaRegistrySubjects string `env:"SCHEMA_REGISTRY_SUBJECTS" default:"version" help:"How its subjects are named: version (orders.placed.v2), record, topic-record or topic."`
+	SchemaRegistryRequired bool   `env:"SCHEMA_REGISTRY_REQUIRED" default:"false" help:"Don't start with a schema that is not registered; otherwise that is a warning."`
 
 	OutboxAttempts int `env:"OUTBOX_ATTEMPTS" default:"10" help:"How often an event may fail to be published, while the broker answers, before it is set aside."`
 
@@ -88,6 +95,17 @@ func (c Config) Validate() error {
 		if _, err := handlers.ParseSMTPURL(c.SMTPURL); err != nil {
 			problem("SMTP_URL", database.Redact(c.SMTPURL), err.Error())
 		}
+	}
+	if modes := []string{validateOn, validateOff, validateAuto}; !slices.Contains(modes, c.ValidatePayloads) {
+		problem("VALIDATE", c.ValidatePayloads, "use on, off or auto")
+	}
+	if c.SchemaRegistryURL != "" {
+		if _, err := registry.ParseURL(c.SchemaRegistryURL); err != nil {
+			problem("SCHEMA_REGISTRY_URL", database.Redact(c.SchemaRegistryURL), err.Error())
+		}
+	}
+	if _, err := registry.ParseStrategy(c.SchemaRegistrySubjects); err != nil {
+		problem("SCHEMA_REGISTRY_SUBJECTS", c.SchemaRegistrySubjects, "use version, record, topic-record or topic")
 	}
 	if a, err := mail.ParseAddress(c.MailFrom); err != nil || a.Address != c.MailFrom {
 		problem("MAIL_FROM", c.MailFrom, "give a bare address such as orders@example.com")

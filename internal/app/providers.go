@@ -16,6 +16,8 @@ import (
 	"example.com/millwright/internal/infra/database"
 	"example.com/millwright/internal/infra/deadletter"
 	"example.com/millwright/internal/infra/envelope"
+	"example.com/millwright/internal/infra/envelope/contract"
+	"example.com/millwright/internal/infra/envelope/schema"
 	"example.com/millwright/internal/infra/inbox"
 	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/retention"
@@ -24,7 +26,7 @@ import (
 
 // HandlersSet is what the service does, and what its handlers may ask for.
 var HandlersSet = wire.NewSet(
-	events.Catalog,
+	events.Catalog, provideSchemas, provideTopology, provideContract, provideRegistry,
 	handlers.Set, provideMailConfig,
 	outbox.Set, provideSource, providePublisherConfig, wire.Bind(new(handlers.Publisher), new(*outbox.Publisher)),
 )
@@ -35,6 +37,7 @@ type Tools struct {
 	DeadLetters *deadletter.Store
 	Outbox      *outbox.Store
 	Consumers   []consumer.Consumer
+	Catalog     *envelope.Catalog
 }
 
 // Declarations are what the service says of its events.
@@ -43,16 +46,23 @@ type Declarations struct {
 	Consumers []consumer.Consumer
 	Producers []consumer.Producer
 	Topology  topology.Graph
+	Schemas   *schema.Set
+	Contract  contract.Service
+	Registry  Registry
 }
 
 // Each part gets its own settings from the configuration.
 
 func provideSource(c Config) outbox.Source { return outbox.Source(c.ServiceName) }
 
-// providePublisherConfig is strict in development, which SQLite is taken for: in
-// production an event is worth more than its declaration.
-func providePublisherConfig(db *database.DB, logger *slog.Logger) outbox.PublisherConfig {
-	return outbox.PublisherConfig{AllowUndeclared: db.Dialect() != database.SQLite, Logger: logger}
+// providePublisherConfig is strict in development: in production an event is worth
+// more than its declaration.
+func providePublisherConfig(c Config, db *database.DB, set *schema.Set, logger *slog.Logger) outbox.PublisherConfig {
+	config := outbox.PublisherConfig{AllowUndeclared: !isDevelopment(db.Dialect()), Logger: logger}
+	if c.validatesPublished(db.Dialect()) {
+		config.Validate = set.Validate
+	}
+	return config
 }
 
 func provideOutboxConfig(c Config) outbox.Config { return outbox.Config{Attempts: c.OutboxAttempts} }
@@ -61,8 +71,11 @@ func provideDeadLetterConfig(c Config) deadletter.Config {
 	return deadletter.Config{CloseTimeout: c.ShutdownTimeout}
 }
 
-func provideConsumerConfig(c Config, registry *prometheus.Registry) consumer.Config {
+func provideConsumerConfig(c Config, registry *prometheus.Registry, set *schema.Set) consumer.Config {
 	config := c.consumerConfig()
+	if c.ValidatePayloads == validateOn {
+		config.Validate = set.Validate
+	}
 	config.Plugins = []message.RouterPlugin{telemetry.RouterMetrics(registry)}
 	return config
 }
@@ -103,12 +116,16 @@ func provideMailConfig(c Config) handlers.MailConfig {
 	return handlers.MailConfig{SMTPURL: c.SMTPURL, From: c.MailFrom}
 }
 
-// provideAdmin serves health and metrics.
-func provideAdmin(registry *prometheus.Registry, tables *telemetry.Tables, storage *Storage, b broker.Broker) AdminHandler {
+// provideAdmin serves health, metrics and what the events are.
+func provideAdmin(registry *prometheus.Registry, tables *telemetry.Tables, storage *Storage, b broker.Broker, contract contract.Service) (AdminHandler, error) {
 	registry.MustRegister(tables)
+	pages, err := contract.Handler()
+	if err != nil {
+		return nil, err
+	}
 	return telemetry.NewAdmin(registry, telemetry.Checks{
 		"database":   storage.db.Ping,
 		"migrations": storage.CheckSchema,
 		"broker":     b.Ping,
-	})
+	}, telemetry.Page{Path: "/schemas", Name: "events", Handler: pages}, telemetry.Page{Path: "/asyncapi.yaml", Name: "AsyncAPI", Handler: pages}), nil
 }

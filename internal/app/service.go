@@ -26,6 +26,7 @@ type Service struct {
 	Logger    *slog.Logger
 	Storage   *Storage
 	Catalog   *envelope.Catalog
+	Registry  Registry
 	Broker    broker.Broker
 	API       APIHandler
 	Admin     AdminHandler
@@ -51,6 +52,9 @@ type Addresses struct{ API, Admin net.Addr }
 // service down with its error.
 func (s *Service) Run(ctx context.Context, migrate bool, started func(Addresses)) error {
 	if err := s.prepareSchema(ctx, migrate); err != nil {
+		return err
+	}
+	if err := s.Registry.checkStart(ctx, s.Logger); err != nil {
 		return err
 	}
 	api, err := net.Listen("tcp", s.Config.HTTPAddr)

@@ -53,7 +53,6 @@ func InitializeDeclarations(ctx context.Context, config Config, logger *slog.Log
 	wire.Build(
 		HandlersSet,
 		openNothing,
-		provideTopology,
 		wire.Struct(new(Declarations), "*"),
 	)
 	return nil, nil, nil

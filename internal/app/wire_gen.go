@@ -33,6 +33,12 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 		cleanup()
 		return nil, nil, err
 	}
+	set, err := provideSchemas(catalog)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	registry := provideRegistry(config, catalog, set)
 	broker, cleanup2, err := NewBroker(ctx, config, storage, wrap, logger)
 	if err != nil {
 		cleanup()
@@ -40,18 +46,17 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 	}
 	db := provideDB(storage)
 	source := provideSource(config)
-	publisherConfig := providePublisherConfig(db, logger)
+	publisherConfig := providePublisherConfig(config, db, set, logger)
 	publisher := outbox.NewPublisher(db, catalog, source, publisherConfig)
 	orders := handlers.NewOrders(db, publisher)
 	stock := handlers.NewStock(db)
 	salesReport := handlers.NewSalesReport(db)
 	api := handlers.NewAPI(orders, stock, salesReport, logger)
-	registry := telemetry.NewRegistry()
+	prometheusRegistry := telemetry.NewRegistry()
 	store := outbox.NewStore(db)
 	deadletterConfig := provideDeadLetterConfig(config)
 	deadletterStore := deadletter.NewStore(db, deadletterConfig, logger)
 	tables := telemetry.NewTables(store, deadletterStore, logger)
-	adminHandler := provideAdmin(registry, tables, storage, broker)
 	mailConfig := provideMailConfig(config)
 	mailer, err := handlers.NewMailer(mailConfig, logger)
 	if err != nil {
@@ -61,8 +66,27 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 	}
 	confirmation := handlers.NewConfirmation(db, mailer)
 	v := handlers.Consumers(stock, confirmation, salesReport)
+	v2 := handlers.Producers()
+	graph, err := provideTopology(config, catalog, v, v2)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	service, err := provideContract(config, catalog, set, graph)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	adminHandler, err := provideAdmin(prometheusRegistry, tables, storage, broker, service)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
 	inboxInbox := inbox.New(db, logger)
-	consumerConfig := provideConsumerConfig(config, registry)
+	consumerConfig := provideConsumerConfig(config, prometheusRegistry, set)
 	router, err := consumer.NewRouter(v, catalog, broker, inboxInbox, deadletterStore, consumerConfig, logger)
 	if err != nil {
 		cleanup2()
@@ -71,24 +95,25 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 	}
 	outboxConfig := provideOutboxConfig(config)
 	forwarder := outbox.NewForwarder(db, broker, outboxConfig, logger)
-	v2, err := provideJobs(config, storage, v)
+	v3, err := provideJobs(config, storage, v)
 	if err != nil {
 		cleanup2()
 		cleanup()
 		return nil, nil, err
 	}
 	retentionConfig := provideRetentionConfig(config)
-	runner, err := retention.NewRunner(db, v2, retentionConfig, logger)
+	runner, err := retention.NewRunner(db, v3, retentionConfig, logger)
 	if err != nil {
 		cleanup2()
 		cleanup()
 		return nil, nil, err
 	}
-	service := &Service{
+	appService := &Service{
 		Config:    config,
 		Logger:    logger,
 		Storage:   storage,
 		Catalog:   catalog,
+		Registry:  registry,
 		Broker:    broker,
 		API:       api,
 		Admin:     adminHandler,
@@ -96,7 +121,7 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 		Forwarder: forwarder,
 		Retention: runner,
 	}
-	return service, func() {
+	return appService, func() {
 		cleanup2()
 		cleanup()
 	}, nil
@@ -122,11 +147,17 @@ func InitializeTools(ctx context.Context, config Config, logger *slog.Logger) (*
 	confirmation := handlers.NewConfirmation(db, mailer)
 	salesReport := handlers.NewSalesReport(db)
 	v := handlers.Consumers(stock, confirmation, salesReport)
+	catalog, err := events.Catalog()
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
 	tools := &Tools{
 		Storage:     storage,
 		DeadLetters: store,
 		Outbox:      outboxStore,
 		Consumers:   v,
+		Catalog:     catalog,
 	}
 	return tools, func() {
 		cleanup()
@@ -160,11 +191,25 @@ func InitializeDeclarations(ctx context.Context, config Config, logger *slog.Log
 		cleanup()
 		return nil, nil, err
 	}
+	set, err := provideSchemas(catalog)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	service, err := provideContract(config, catalog, set, graph)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	registry := provideRegistry(config, catalog, set)
 	declarations := &Declarations{
 		Catalog:   catalog,
 		Consumers: v,
 		Producers: v2,
 		Topology:  graph,
+		Schemas:   set,
+		Contract:  service,
+		Registry:  registry,
 	}
 	return declarations, func() {
 		cleanup()

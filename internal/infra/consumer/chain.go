@@ -131,6 +131,11 @@ func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 			if !handled[event.Type] {
 				return nil, nil // another consumer's
 			}
+			if r.config.Validate != nil {
+				if err := r.config.Validate(event); err != nil {
+					return nil, err
+				}
+			}
 			payload, err := r.catalog.Decode(event)
 			if err != nil {
 				return nil, err

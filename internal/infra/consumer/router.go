@@ -30,6 +30,9 @@ type Config struct {
 	// ShutdownTimeout is how long Run waits for the events in flight when it is
 	// told to stop. Defaults to 10s.
 	ShutdownTimeout time.Duration
+	// Validate checks every event that is handled before its payload is decoded; an
+	// event that it refuses has failed for good. Nil checks nothing.
+	Validate func(envelope.Envelope) error
 	// Plugins are installed on Watermill's router before it starts.
 	Plugins []message.RouterPlugin
 }

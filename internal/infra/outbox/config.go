@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"log/slog"
 	"time"
+
+	"example.com/millwright/internal/infra/envelope"
 )
 
 // PublisherConfig tunes the Publisher.
@@ -12,6 +14,9 @@ type PublisherConfig struct {
 	// haven't declared, with one warning for each of them and type. Defaults to
 	// false: Publish returns an error.
 	AllowUndeclared bool
+	// Validate checks every event before it is stored; its error is Publish's. Nil
+	// checks nothing.
+	Validate func(envelope.Envelope) error
 	// Logger gets the warnings. Defaults to slog.Default().
 	Logger *slog.Logger
 }

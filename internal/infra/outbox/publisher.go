@@ -135,6 +135,11 @@ func (p *Publisher) message(ctx context.Context, payload any, cause envelope.Hea
 	if err := e.CausedBy(cause); err != nil {
 		return "", nil, err
 	}
+	if p.config.Validate != nil {
+		if err := p.config.Validate(e); err != nil {
+			return "", nil, err
+		}
+	}
 	m, err = e.Message()
 	if err != nil {
 		return "", nil, err

@@ -22,10 +22,19 @@ type Checks map[string]Check
 // checkLimit bounds one check.
 const checkLimit = 2 * time.Second
 
+// Page is served on the admin listener besides NewAdmin's own.
+type Page struct {
+	// Path is where it is; what is below it is the handler's as well.
+	Path string
+	// Name is how the start page calls it.
+	Name    string
+	Handler http.Handler
+}
+
 // NewAdmin returns the handler of the admin listener: /healthz says that the
 // process is alive, /readyz which parts are ready, /metrics everything that
-// can be counted.
-func NewAdmin(registry *prometheus.Registry, checks Checks) http.Handler {
+// can be counted, / leads to these and the pages.
+func NewAdmin(registry *prometheus.Registry, checks Checks, pages ...Page) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -39,9 +48,15 @@ func NewAdmin(registry *prometheus.Registry, checks Checks) http.Handler {
 		answer(w, http.StatusOK, map[string]any{"status": "ready", "checks": results})
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	start := `<!doctype html><title>Admin</title><ul><li><a href="/healthz">health</a><li><a href="/readyz">readiness</a><li><a href="/metrics">metrics</a>`
+	for _, p := range pages {
+		mux.Handle("GET "+p.Path, p.Handler)
+		mux.Handle("GET "+p.Path+"/", p.Handler)
+		start += fmt.Sprintf(`<li><a href="%s">%s</a>`, p.Path, p.Name)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		fmt.Fprint(w, `<!doctype html><title>Admin</title><ul><li><a href="/healthz">health</a><li><a href="/readyz">readiness</a><li><a href="/metrics">metrics</a></ul>`)
+		fmt.Fprint(w, start, "</ul>")
 	})
 	return mux
 }

@@ -187,6 +187,21 @@ func (g Graph) Edges() []Edge {
 	return edges
 }
 
+// Producers returns the names of the nodes that publish the type, sorted. Where
+// several services are merged, the same name may come twice.
+func (g Graph) Producers(eventType string) []string { return nodeNames(g.publishers(eventType)) }
+
+// Consumers returns the names of the nodes that handle the type, sorted.
+func (g Graph) Consumers(eventType string) []string { return nodeNames(g.handlers(eventType)) }
+
+func nodeNames(nodes []Node) []string {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	return names
+}
+
 // publishers are the nodes that publish the type.
 func (g Graph) publishers(name string) []Node {
 	return g.those(func(n Node) bool { return slices.Contains(n.Publishes, name) })

@@ -193,7 +193,7 @@ func typeName(s *jsonschema.Schema) string {
 		words = append(words, "≤ "+s.Maximum.String())
 	}
 	if s.MinItems != nil {
-		words = append(words, fmt.Sprintf("of %d or more", *s.MinItems))
+		return fmt.Sprintf("%s, %d or more", strings.Join(words, " "), *s.MinItems)
 	}
 	return strings.Join(words, " ")
 }
