@@ -65,6 +65,8 @@ func TestDeclarations(t *testing.T) {
 	require.Equal(t, "watch", p.Name())
 	require.Equal(t, []string{"clock.ticked"}, names(p.Publishes(catalog(t))))
 
+	_, err := consumer.Producer{}.Publishes(catalog(t))
+	require.ErrorContains(t, err, `producer "": the name must be lower-case words`)
 	type unlisted struct{}
 	for want, wrong := range map[string]consumer.Producer{
 		`producer "A Watch": the name must be lower-case words joined by hyphens, such as web-api`: consumer.NewProducer("A Watch", consumer.Publishes[ticked]()),

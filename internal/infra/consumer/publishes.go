@@ -26,11 +26,11 @@ func (p Publication) apply(c *Consumer) { c.publishes = append(c.publishes, p.pa
 
 // Producer is a part of the service that publishes without handling an event,
 // such as an HTTP API. Make one with NewProducer.
-type Producer struct{ declared *envelope.Declared }
+type Producer struct{ declared envelope.Declared }
 
 // NewProducer declares a producer. Its mistakes are reported by Publishes.
 func NewProducer(name string, publishes ...Publication) Producer {
-	d := &envelope.Declared{By: name}
+	d := envelope.Declared{By: name}
 	for _, p := range publishes {
 		d.Payloads = append(d.Payloads, p.payload)
 	}
@@ -43,7 +43,7 @@ func (p Producer) Name() string { return p.declared.By }
 // Context returns a context for the producer's work, under which it is held to
 // its declaration as a consumer's handlers are to theirs.
 func (p Producer) Context(ctx context.Context) context.Context {
-	return envelope.WithDeclared(ctx, p.declared)
+	return envelope.WithDeclared(ctx, &p.declared)
 }
 
 // Publishes returns the event types that the producer has declared, in the order
