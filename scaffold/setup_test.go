@@ -27,9 +27,6 @@ type repository struct {
 func setup(t *testing.T) repository {
 	t.Helper()
 	r := withoutGit(t)
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("needs git")
-	}
 	r.git("init", "--quiet")
 	r.commit()
 	return r
@@ -52,6 +49,9 @@ func withoutGit(t *testing.T) repository {
 
 func (r repository) git(args ...string) {
 	r.t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		r.t.Skip("needs git")
+	}
 	command := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
 	command.Dir = r.dir
 	out, err := command.CombinedOutput()
@@ -60,7 +60,7 @@ func (r repository) git(args ...string) {
 
 func (r repository) commit() {
 	r.t.Helper()
-	r.git("add", "--all")
+	r.git("add", "internal/events")
 	r.git("commit", "--quiet", "--message", "test")
 }
 
@@ -105,7 +105,7 @@ func (r repository) version(args ...string) string {
 
 // check vets and tests the events.
 func (r repository) check() (string, error) {
-	for _, args := range [][]string{{"vet", "-trimpath"}, {"test", "-trimpath"}} {
+	for _, args := range [][]string{{"vet"}, {"test", "-vet=off"}} {
 		command := exec.Command("go", append(args, "./internal/events")...)
 		command.Dir = r.dir
 		if out, err := command.CombinedOutput(); err != nil {
@@ -119,7 +119,7 @@ func (r repository) check() (string, error) {
 func (r repository) mustPass() {
 	r.t.Helper()
 	out, err := r.check()
-	require.NoError(r.t, err, "%s\n%s", out, r.read(ordersFile))
+	require.NoError(r.t, err, "%s", out)
 }
 
 // mustFail requires that they compile, and that a test says the text.

@@ -67,13 +67,13 @@ func parseEvents(of string, texts map[string][]byte) (*events, error) {
 	e := &events{of: of, types: map[string]typeDecl{}, functions: map[string]function{}}
 	fset := token.NewFileSet()
 	for name, text := range texts {
-		shown := path.Join(eventsDir, name)
+		shown, fix := path.Join(eventsDir, name), "correct it first"
 		if of != "" {
-			shown = of + ":" + shown
+			shown, fix = of+":"+shown, "name another commit with --from"
 		}
 		parsed, err := parser.ParseFile(fset, shown, text, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
-			return nil, fmt.Errorf("%w: correct it first", err) // the error names the file
+			return nil, fmt.Errorf("%w: %s", err, fix) // the error names the file
 		}
 		e.files = append(e.files, &file{path: shown, text: text, ast: parsed, pos: fset.File(parsed.FileStart)})
 	}

@@ -87,6 +87,7 @@ func (s *step) copies() (string, error) {
 			}
 			return "", fmt.Errorf("%s: %s exists already: rename it, it is what version %d is to be called", existing.file.at(existing.spec), kept, s.entry.version)
 		}
+		s.noteEmbedded(t)
 		doc := fmt.Sprintf("%s is version %d of %s, until version %d.", kept, s.entry.version, s.entry.payload, s.entry.version+1)
 		if i > 0 {
 			doc = fmt.Sprintf("%s is the %s of %s.", kept, name, s.kept)
@@ -97,6 +98,20 @@ func (s *step) copies() (string, error) {
 		fmt.Fprintf(&out, "\n%stype %s\n", comment(doc), declaration)
 	}
 	return out.String(), nil
+}
+
+// noteEmbedded says where a field has a new name because its type has one.
+func (s *step) noteEmbedded(t typeDecl) {
+	of, ok := t.structType()
+	if !ok {
+		return
+	}
+	for _, f := range of.Fields.List {
+		if name := baseName(f.Type); f.Names == nil && mentions(f.Type, s.names) {
+			s.notes = append(s.notes, fmt.Sprintf("The field %s of %s is called %s, since it is embedded: correct the code that uses it.",
+				name, s.names[t.spec.Name.Name], s.names[name]))
+		}
+	}
 }
 
 func comment(text string) string {
@@ -167,15 +182,15 @@ func (s *step) upcaster() string {
 			s.decide("%s %s is gone: is it what a new field holds?", f.name, types.ExprString(f.typ))
 		}
 	}
-	todo := ""
+	decisions := ""
 	if len(s.decisions) > 0 {
-		todo = "\t// Decide on each of these, then remove its line:\n"
+		decisions = "\t// Decide on each of these, then remove its line:\n"
 		for _, d := range s.decisions {
-			todo += "\t// - " + d + ".\n"
+			decisions += "\t// - " + d + "\n"
 		}
 	}
 	return fmt.Sprintf("\n// upcast makes version %d of version %d.\nfunc (old %s) upcast() (%s, error) {\n%s\treturn %s{\n%s\t}, nil\n}\n",
-		s.entry.version+1, s.entry.version, s.kept, s.entry.payload, todo, s.entry.payload, set.String())
+		s.entry.version+1, s.entry.version, s.kept, s.entry.payload, decisions, s.entry.payload, set.String())
 }
 
 func (s *step) decide(format string, args ...any) {

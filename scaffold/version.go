@@ -153,8 +153,8 @@ func (s *step) report(in place, changes []change, dry bool) {
 			say("  (%s is made of %s too: instead of changing these, give the new version others)", s.kept, strings.Join(parts, " and "))
 		}
 	}
-	say("go test ./%s", eventsDir)
 	say("go generate ./...")
+	say("go test ./%s", eventsDir)
 	say("go run ./cmd/service events check")
 }
 

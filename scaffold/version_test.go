@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -28,8 +29,8 @@ added   internal/events/orders_placed_v2_test.go
 Next:
 change OrderPlaced
   (OrderPlacedV2 is made of Items and Item too: instead of changing these, give the new version others)
-go test ./internal/events
 go generate ./...
+go test ./internal/events
 go run ./cmd/service events check
 `, r.version("orders.placed"))
 	r.mustPass()
@@ -85,8 +86,8 @@ Decide in OrderPlacedV2.upcast:
 `)
 	require.Contains(t, r.read(ordersFile), `
 	// Decide on each of these, then remove its line:
-	// - Buyer string is new: set it from the old event or to a default, or give it omitempty.
-	// - Customer string is gone: is it what a new field holds?.
+	// - Buyer string is new: set it from the old event or to a default, or give it omitempty
+	// - Customer string is gone: is it what a new field holds?
 	return OrderPlaced{
 `)
 	r.mustFail("Buyer is empty: set it in an upcaster from version 2 on")
@@ -102,7 +103,8 @@ func TestNewFields(t *testing.T) {
 	require.Contains(t, out, "- Currency string is new: set it from the old event or to a default, or give it omitempty\n")
 	r.mustFail("Currency is empty: set it in an upcaster from version 2 on")
 	r.replace(ordersFile, "return OrderPlaced{\n", "return OrderPlaced{\nCurrency: \"EUR\",\n", 1)
-	r.mustFail("") // the older test compares with a payload without a currency
+	// The older test compares with a payload without a currency.
+	r.mustFail("TestOrderPlacedVersion1IsUpcast")
 	r.replace(ordersTest, "require.Equal(t, events.OrderPlaced{\n", "require.Equal(t, events.OrderPlaced{\nCurrency: \"EUR\",\n", 1)
 	r.mustPass()
 }
@@ -178,6 +180,27 @@ func TestSeveral(t *testing.T) {
 	require.Contains(t, r.read(catalogFile), "Version: 5")
 }
 
+// TestRenamedType changes what the payload type is called and nothing else.
+func TestRenamedType(t *testing.T) {
+	r := setup(t)
+	for _, name := range []string{catalogFile, ordersFile, ordersTest} {
+		r.write(name, regexp.MustCompile(`\bOrderPlaced\b`).ReplaceAllString(r.read(name), "OrderAccepted"))
+	}
+	require.Contains(t, r.version("orders.placed"), "Version 2 of OrderAccepted, from HEAD, is OrderAcceptedV2.")
+	require.Contains(t, r.read(ordersFile), "func (old OrderPlacedV1) upcast() (OrderAcceptedV2, error)")
+	r.mustPass()
+}
+
+// TestPartOfARepository has the service in a directory of a larger repository.
+func TestPartOfARepository(t *testing.T) {
+	r := withoutGit(t)
+	whole := repository{t, filepath.Dir(r.dir)}
+	whole.git("init", "--quiet")
+	r.commit()
+	r.replace(ordersFile, "Customer string `json:\"customer\"`", "Buyer string `json:\"buyer\"`", 1)
+	require.Contains(t, r.version("orders.placed"), "- Customer string is gone")
+}
+
 // TestFrom takes the payload type from a commit that is not the last one.
 func TestFrom(t *testing.T) {
 	r := setup(t)
@@ -221,11 +244,11 @@ func TestErrors(t *testing.T) {
 		code           int
 		err            string
 	}{
-		"no command": {code: exitUsage, err: "expected \"version <event-type>\"\nRun `scaffold --help` for the commands.\n"},
+		"no command": {code: exitUsage, err: "expected \"version\"\nRun `scaffold --help` for the commands.\n"},
 		"no type":    {args: "version", code: exitUsage, err: "expected \"<event-type>\"\nRun `scaffold --help` for the commands.\n"},
 		"unknown type": {args: "version orders.eaten", code: exitNotFound,
 			err: `event type "orders.eaten": not found in internal/events: there are orders.cancelled, orders.placed` + "\n"},
-		"no types": {file: catalogFile, old: "Name: ", new: "Name: \"\"+", args: "version orders.placed", code: exitNotFound,
+		"no types": {file: catalogFile, old: `Name: "`, new: `Name: "" + "`, args: "version orders.placed", code: exitNotFound,
 			err: `event type "orders.placed": not found in internal/events: there is none at all: declare it as an envelope.Type in the catalog, its Name in quotes` + "\n"},
 		"not committed": {file: catalogFile, old: `"orders.placed"`, new: `"orders.made"`, args: "version orders.made",
 			err: `event type "orders.made" is not in HEAD: if nobody publishes it yet, change OrderPlaced in place; otherwise commit it first, or name the commit that has it with --from` + "\n"},
@@ -244,9 +267,9 @@ func TestErrors(t *testing.T) {
 		"a gap": {file: catalogFile, old: "Upcast(1,", new: "Upcast(7,", args: "version orders.placed",
 			err: `internal/events/catalog.go:18: event type "orders.placed" has no upcaster from version 1: add it first` + "\n"},
 		"kept already": {file: ordersFile, old: "type OrderCancelled ", new: "type OrderPlacedV2 ", args: "version orders.placed",
-			err: "internal/events/orders.go:81: OrderPlacedV2 exists already: rename it, it is what version 2 is to be called\n"},
+			err: "internal/events/orders.go:79: OrderPlacedV2 exists already: rename it, it is what version 2 is to be called\n"},
 		"not Go": {file: ordersFile, old: "type Items []Item", new: "type Items []Item}", args: "version orders.placed",
-			err: "internal/events/orders.go:22:18: expected ';', found '}': correct it first\n"},
+			err: "internal/events/orders.go:22:18: expected declaration, found '}': correct it first\n"},
 		"no module": {file: "go.mod", old: "module ", new: "// ", args: "version orders.placed", err: "go.mod has no module line: add one\n"},
 		"a test of that name": {file: "internal/events/orders_placed_v2_test.go", args: "version orders.placed",
 			err: "internal/events/orders_placed_v2_test.go exists already: rename or remove it\n"},
@@ -255,10 +278,7 @@ func TestErrors(t *testing.T) {
 			r := setup(t)
 			switch {
 			case c.old != "":
-				r.replace(c.file, c.old, c.new, 1)
-				if name == "no types" {
-					r.replace(c.file, `Name: "orders`, `Name: ""+"orders`, -1)
-				}
+				r.replace(c.file, c.old, c.new, -1)
 			case c.file != "":
 				r.write(c.file, "package events_test\n")
 			}
@@ -283,6 +303,17 @@ func (r repository) snapshot() map[string]string {
 		}
 	}
 	return all
+}
+
+// TestCommitThatIsNotGo: what was committed can't be corrected.
+func TestCommitThatIsNotGo(t *testing.T) {
+	r := setup(t)
+	orders := r.read(ordersFile)
+	r.write(ordersFile, "package")
+	r.commit()
+	r.write(ordersFile, orders)
+	require.Equal(t, result{code: exitFailed, err: "scaffold: HEAD:internal/events/orders.go:1:8: expected 'IDENT', found 'EOF': name another commit with --from\n"},
+		r.run("version", "orders.placed"))
 }
 
 func TestElsewhere(t *testing.T) {
