@@ -183,6 +183,22 @@ func (s *State) UnmarshalText(text []byte) error {
 	r.mustPass()
 }
 
+// TestMethodsAreNotKept says so where the JSON of old events depends on them.
+func TestMethodsAreNotKept(t *testing.T) {
+	r := withKinds(t)
+	const file = "internal/events/events.go"
+	const methods = "\n\nfunc (s *State) UnmarshalText(text []byte) error { s.on = string(text) == \"on\"; return nil }\n"
+	r.replace(file, "type State string", "type State struct{ on bool }"+methods, 1)
+	r.commit()
+	r.replace(file, "type State struct{ on bool }", "type State struct{ on, off bool }", 1)
+	require.Contains(t, r.version("parcels.sent"), "\nState has JSON of its own: copy the methods that read it for StateV3.\n")
+	r.replace("internal/events/parcels_sent_v3_test.go", `"state": null`, `"state": "on"`, 1)
+	r.mustFail("cannot unmarshal string")
+	r.replace(file, "type StateV3 struct{ on bool }", "type StateV3 struct{ on bool }"+strings.Replace(methods, "*State", "*StateV3", 1), 1)
+	r.replace(file, "return Sent{\n", "return Sent{\nState: State{on: old.State.on},\n", 1)
+	r.mustPass()
+}
+
 func TestImportsThatDisagree(t *testing.T) {
 	r := withKinds(t)
 	r.replace("internal/events/events.go", "\t\"encoding/json\"\n", "\tjson \"strconv\"\n", 1)

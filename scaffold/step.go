@@ -88,6 +88,9 @@ func (s *step) copies() (string, error) {
 			return "", fmt.Errorf("%s: %s exists already: rename it, it is what version %d is to be called", existing.file.at(existing.spec), kept, s.entry.version)
 		}
 		s.noteEmbedded(t)
+		if s.then.reads(name) {
+			s.notes = append(s.notes, fmt.Sprintf("%s has JSON of its own: copy the methods that read it for %s.", name, kept))
+		}
 		doc := fmt.Sprintf("%s is version %d of %s, until version %d.", kept, s.entry.version, s.entry.payload, s.entry.version+1)
 		if i > 0 {
 			doc = fmt.Sprintf("%s is the %s of %s.", kept, name, s.kept)
