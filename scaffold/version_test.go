@@ -55,7 +55,7 @@ type OrderPlacedV2 struct {
 	// Email is the bare address that the customer gave.
 	Email string `+"`json:\"email\"`"+`
 	// Items is what was ordered, one or more, as entered: a sku may occur twice.
-	Items Items `+"`json:\"items\"`"+`
+	Items Items `+"`json:\"items\" jsonschema:\"minItems=1\"`"+`
 	// PlacedAt is when the order was accepted, in UTC.
 	PlacedAt time.Time `+"`json:\"placed_at\"`"+`
 }
@@ -121,7 +121,7 @@ func TestChangedPart(t *testing.T) {
 	orders := r.read(ordersFile)
 	require.Contains(t, orders, "// ItemsV2 is the Items of OrderPlacedV2.\n//\n// Items are the lines")
 	require.Contains(t, orders, "type ItemsV2 []ItemV2\n")
-	require.Contains(t, orders, "\tItems ItemsV2 `json:\"items\"`\n")
+	require.Contains(t, orders, "\tItems ItemsV2 `json:\"items\" jsonschema:\"minItems=1\"`\n")
 	require.Contains(t, orders, "\t\tItems: ItemsV2{{SKU: old.SKU,", "the upcaster from version 1 makes version 2")
 	r.mustFail("Items is empty: set it in an upcaster from version 2 on")
 	r.replace(ordersFile, "\treturn OrderPlaced{\n", convert+"\treturn OrderPlaced{\nItems: items,\n", 1)
@@ -255,17 +255,17 @@ func TestErrors(t *testing.T) {
 		"unknown commit":       {args: "version orders.placed --from nowhere", err: `--from "nowhere": no such commit: name a commit, branch or tag` + "\n"},
 		"a commit like a flag": {args: "version orders.placed --from=--all", err: `--from "--all": no such commit: name a commit, branch or tag` + "\n"},
 		"not a struct": {file: catalogFile, old: placed, new: "envelope.Type[Items]{", args: "version orders.placed",
-			err: `internal/events/catalog.go:15: event type "orders.placed": its payload Items is not an exported struct declared in internal/events: declare one there` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed": its payload Items is not an exported struct declared in internal/events: declare one there` + "\n"},
 		"not of the package": {file: catalogFile, old: placed, new: "envelope.Type[time.Time]{", args: "version orders.placed",
-			err: `internal/events/catalog.go:15: event type "orders.placed": its payload time.Time is not an exported struct declared in internal/events: declare one there` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed": its payload time.Time is not an exported struct declared in internal/events: declare one there` + "\n"},
 		"not a number": {file: catalogFile, old: "Version: 2", new: "Version: two", args: "version orders.placed",
-			err: `internal/events/catalog.go:15: event type "orders.placed": its Version is not a number from 1 in the source: write one` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed": its Version is not a number from 1 in the source: write one` + "\n"},
 		"upcasters elsewhere": {file: catalogFile, old: "[]envelope.Upcaster{envelope.Upcast(1, OrderPlacedV1.upcast)}", new: "upcasters", args: "version orders.placed",
-			err: `internal/events/catalog.go:18: event type "orders.placed": its Upcasters are upcasters: write them as a list, []envelope.Upcaster{…}` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed": its Upcasters are upcasters: write them as a list, []envelope.Upcaster{…}` + "\n"},
 		"unknown upcaster": {file: catalogFile, old: "OrderPlacedV1.upcast", new: "OrderPlacedV1.convert", args: "version orders.placed",
-			err: `internal/events/catalog.go:18: event type "orders.placed": envelope.Upcast(1, OrderPlacedV1.convert) is not an upcaster that can be followed: write it as envelope.Upcast(<version>, <Type>.upcast)` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed": envelope.Upcast(1, OrderPlacedV1.convert) is not an upcaster that can be followed: write it as envelope.Upcast(<version>, <Type>.upcast)` + "\n"},
 		"a gap": {file: catalogFile, old: "Upcast(1,", new: "Upcast(7,", args: "version orders.placed",
-			err: `internal/events/catalog.go:18: event type "orders.placed" has no upcaster from version 1: add it first` + "\n"},
+			err: `internal/events/catalog.go:LINE: event type "orders.placed" has no upcaster from version 1: add it first` + "\n"},
 		"kept already": {file: ordersFile, old: "type OrderCancelled ", new: "type OrderPlacedV2 ", args: "version orders.placed",
 			err: "internal/events/orders.go:79: OrderPlacedV2 exists already: rename it, it is what version 2 is to be called\n"},
 		"not Go": {file: ordersFile, old: "type Items []Item", new: "type Items []Item}", args: "version orders.placed",
@@ -286,11 +286,16 @@ func TestErrors(t *testing.T) {
 			if c.code == 0 {
 				c.code = exitFailed
 			}
-			require.Equal(t, result{code: c.code, err: "scaffold: " + c.err}, r.run(strings.Fields(c.args)...))
+			got := r.run(strings.Fields(c.args)...)
+			got.err = catalogLine.ReplaceAllString(got.err, "catalog.go:LINE:")
+			require.Equal(t, result{code: c.code, err: "scaffold: " + c.err}, got)
 			require.Equal(t, before, r.snapshot())
 		})
 	}
 }
+
+// catalogLine is where in the catalog a mistake is.
+var catalogLine = regexp.MustCompile(`catalog\.go:\d+:`)
 
 // snapshot is all that the command may write to.
 func (r repository) snapshot() map[string]string {

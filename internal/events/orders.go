@@ -6,11 +6,11 @@ import "time"
 // reserved, paid or sent yet.
 type OrderPlaced struct {
 	// OrderID is the order's UUIDv7, and the key within which events stay in order.
-	OrderID string `json:"order_id" jsonschema:"example=0198c3a6-5f3e-7b21-9c44-d1f2a1b0c9e8"`
+	OrderID string `json:"order_id"`
 	// Customer is the customer's name as entered.
-	Customer string `json:"customer" jsonschema:"example=Ada"`
+	Customer string `json:"customer"`
 	// Email is the bare address that the customer gave.
-	Email string `json:"email" jsonschema:"example=ada@example.com"`
+	Email string `json:"email"`
 	// Items is what was ordered, one or more, as entered: a sku may occur twice.
 	Items Items `json:"items" jsonschema:"minItems=1"`
 	// PlacedAt is when the order was accepted, in UTC.
@@ -24,7 +24,7 @@ type Items []Item
 // Item is one line of an order.
 type Item struct {
 	// SKU names the article: letters, digits, '.', '_' and '-'.
-	SKU string `json:"sku" jsonschema:"example=tea"`
+	SKU string `json:"sku"`
 	// Quantity is how many were ordered, 1 or more.
 	Quantity int64 `json:"quantity" jsonschema:"minimum=1"`
 	// UnitPrice is the price of one in minor units (cents), 0 or more.
@@ -50,13 +50,13 @@ func (items Items) Total() (total int64) {
 // OrderPlacedV1 is version 1 of OrderPlaced, from when an order had one line.
 type OrderPlacedV1 struct {
 	// OrderID is the order's UUIDv7.
-	OrderID string `json:"order_id" jsonschema:"example=0198c3a6-5f3e-7b21-9c44-d1f2a1b0c9e8"`
+	OrderID string `json:"order_id"`
 	// Customer is the customer's name as entered.
-	Customer string `json:"customer" jsonschema:"example=Ada"`
+	Customer string `json:"customer"`
 	// Email is the bare address that the customer gave.
-	Email string `json:"email" jsonschema:"example=ada@example.com"`
+	Email string `json:"email"`
 	// SKU names the article.
-	SKU string `json:"sku" jsonschema:"example=tea"`
+	SKU string `json:"sku"`
 	// Quantity is how many were ordered, 1 or more.
 	Quantity int64 `json:"quantity" jsonschema:"minimum=1"`
 	// UnitPrice is the price of one in minor units (cents), 0 or more.
@@ -78,7 +78,7 @@ func (old OrderPlacedV1) upcast() (OrderPlaced, error) {
 // as far as handling OrderPlaced.
 type OrderCancelled struct {
 	// OrderID is the order's UUIDv7.
-	OrderID string `json:"order_id" jsonschema:"example=0198c3a6-5f3e-7b21-9c44-d1f2a1b0c9e8"`
+	OrderID string `json:"order_id"`
 	// Items is what had been ordered.
 	Items Items `json:"items" jsonschema:"minItems=1"`
 	// PlacedAt is when the order had been accepted, in UTC.
