@@ -28,7 +28,7 @@ func exampleOf(s *jsonschema.Schema, minimal bool) (any, error) {
 	value := least.value
 	if !minimal && least.exists {
 		full := (&exampler{c, map[string]bool{}, maxExample}).example(p)
-		if c.accepts(p.nodes, full) {
+		if size(full, maxSize) <= maxSize && c.accepts(p.nodes, full) {
 			value, least.shown = full, true
 		}
 	}

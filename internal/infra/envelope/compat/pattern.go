@@ -18,7 +18,7 @@ func matching(p *regexp.Regexp, lengths []uint64) []string {
 	}
 	var found []string
 	for round := range 40 {
-		g := &generator{random: rand.New(rand.NewPCG(uint64(round), 1)), plain: round == 0, left: 2000}
+		g := &generator{random: rand.New(rand.NewPCG(uint64(round), 1)), plain: round == 0, left: 300}
 		for _, n := range lengths {
 			if round%4 == 1 && n <= 1000 {
 				g.repeat = append(g.repeat, int(n))

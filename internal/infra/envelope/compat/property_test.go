@@ -129,6 +129,9 @@ func mutate(t *rapid.T, v any) any {
 		return leaf(t)
 	}
 	keyword := rapid.SampledFrom(slices.Sorted(maps.Keys(s))).Draw(t, "where")
+	if _, top := s["$defs"]; top && rapid.IntRange(0, 3).Draw(t, "root") > 0 {
+		keyword = "allOf"
+	}
 	deeper := rapid.IntRange(0, 9).Draw(t, "deeper") > 1
 	switch keyword {
 	case "$defs", "properties", "patternProperties":
@@ -155,10 +158,15 @@ func mutate(t *rapid.T, v any) any {
 	case "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems":
 		s[keyword] = rapid.IntRange(0, 5).Draw(t, "bound")
 	case "type":
-		if s[keyword] == "integer" {
+		switch s[keyword] {
+		case "integer":
 			s[keyword] = "number"
-		} else if s[keyword] == "number" {
+		case "number":
 			s[keyword] = "integer"
+		case "string":
+			s[keyword], s["maxLength"] = "string", rapid.IntRange(0, 5).Draw(t, "maxLength")
+		default:
+			return map[string]any{"anyOf": []any{s, leaf(t)}}
 		}
 	default:
 		delete(s, keyword)
@@ -253,8 +261,19 @@ func checkPair(t *rapid.T, writer, reader map[string]any) {
 		return
 	}
 	ws, rs := compile(t, w), compile(t, r)
-	for range 20 {
+	for i := range 22 {
 		value := []byte(write(t, values(t, writer, writer, 6)))
+		if i >= 20 {
+			make := compat.Example
+			if i == 21 {
+				make = compat.MinimalExample
+			}
+			example, err := make(parse(t, w))
+			if err != nil { // nothing is valid, or nothing was found
+				continue
+			}
+			value = []byte(write(t, example))
+		}
 		require.False(t, valid(t, ws, value) && !valid(t, rs, value), "%s is valid under the writer's schema only:\n%s\n%s", value, w, r)
 	}
 }

@@ -128,23 +128,25 @@ func size(v any, limit int) int {
 
 // accepts says whether all nodes allow the value.
 func (c *checker) accepts(nodes []*node, v any) bool {
-	for _, n := range nodes {
-		if !c.accept(n, v) {
-			return false
+	nodes = slices.Clone(nodes)
+	for i := 0; i < len(nodes); i++ { // with the nodes that those are made of, each once
+		if n := nodes[i]; n != nil && !slices.Contains(nodes[:i], n) {
+			if !c.accept(n, v) {
+				return false
+			}
+			nodes = append(nodes, n.all...)
 		}
 	}
 	return true
 }
 
+// accept is accepts for what a node says itself.
 func (c *checker) accept(n *node, v any) bool {
-	if n == nil {
-		return true
-	}
-	if !c.spend() || !n.allowed[kindOf(v)] || n.listed && !contains(n.values, v) || !c.accepts(n.all, v) {
+	if !c.spend() || !n.allowed[kindOf(v)] || n.listed && !contains(n.values, v) {
 		return false
 	}
 	for _, group := range n.choices {
-		if !slices.ContainsFunc(group, func(choice *node) bool { return c.accept(choice, v) }) {
+		if !slices.ContainsFunc(group, func(choice *node) bool { return c.accepts([]*node{choice}, v) }) {
 			return false
 		}
 	}
@@ -159,7 +161,7 @@ func (c *checker) accept(n *node, v any) bool {
 			c.steps += len(v) * len(v) / 8
 		}
 		for i, item := range v {
-			if !c.accept(n.items, item) || n.unique && contains(v[:i], item) {
+			if !c.accepts([]*node{n.items}, item) || n.unique && contains(v[:i], item) {
 				return false
 			}
 		}
