@@ -1,13 +1,17 @@
 package envelope
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // attribute is a member of a JSON object, its value not decoded.
 type attribute struct {
-	name  string
+	known known  // which one it is
+	name  string // of one that isn't known
 	value json.RawMessage
 }
 
@@ -15,97 +19,99 @@ type attribute struct {
 // their values: the payload of an event may be large, and often enough nobody
 // wants it. Of two members of one name the last counts, as in encoding/json.
 func members(object []byte) ([]attribute, error) {
-	if !json.Valid(object) || firstByte(object) != '{' {
-		var anything map[string]json.RawMessage
-		return nil, json.Unmarshal(object, &anything) // for its error; null has none
+	all, ok := scanMembers(object)
+	if ok {
+		return all, nil
 	}
-	// From here on the syntax is known to be right.
+	var anything map[string]json.RawMessage
+	return nil, json.Unmarshal(object, &anything) // for its error; null has none
+}
+
+func scanMembers(object []byte) ([]attribute, bool) {
+	s := scanner{text: object}
+	if !s.byte('{') {
+		return nil, false
+	}
 	all := make([]attribute, 0, 16)
-	rest := bytes.TrimLeft(object, space)[1:]
-	for {
-		rest = bytes.TrimLeft(rest, space+",")
-		if rest[0] == '}' {
-			return all, nil
+	for !s.byte('}') {
+		if len(all) > 0 && !s.byte(',') {
+			return nil, false
 		}
-		n := valueLength(rest)
-		name, err := attributeName(rest[:n])
-		if err != nil {
-			return nil, err
+		s.next()
+		name := s.at
+		if !s.string() {
+			return nil, false
 		}
-		rest = bytes.TrimLeft(rest[n:], space+":")
-		n = valueLength(rest)
-		all = append(all, attribute{name, rest[:n:n]})
-		rest = rest[n:]
+		a := named(object[name:s.at])
+		if !s.byte(':') {
+			return nil, false
+		}
+		s.next()
+		value := s.at
+		if !s.value(maxNesting - 1) {
+			return nil, false
+		}
+		a.value = object[value:s.at:s.at]
+		all = append(all, a)
 	}
+	return all, s.end()
 }
 
-const space = " \t\r\n"
-
-func firstByte(text []byte) byte {
-	if text = bytes.TrimLeft(text, space); len(text) > 0 {
-		return text[0]
-	}
-	return 0
-}
-
-// valueLength is where the valid value at the beginning of text ends.
-func valueLength(text []byte) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i // after a number or a word
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ' ', '\t', '\r', '\n':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return len(text)
-}
-
-// attributeName decodes a member's name; those that are known are not copied.
-func attributeName(raw []byte) (string, error) {
-	for _, name := range attributeNames {
+// named is an attribute of that name, a JSON string.
+func named(raw []byte) attribute {
+	for i, name := range attributeNames {
 		if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
-			return name, nil
+			return attribute{known: known(i)}
 		}
 	}
-	return unquote(raw)
+	name, _, _ := unquote(raw) // a valid one
+	return attribute{known: unknown, name: name}
 }
 
-// unquote decodes a JSON string. Most have nothing to decode.
-func unquote(raw []byte) (string, error) {
-	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw) {
-		return string(raw[1 : len(raw)-1]), nil
+// checkValue returns what keeps text from being the value of a member: one JSON
+// value in UTF-8.
+func checkValue(text []byte) error {
+	if !utf8.Valid(text) {
+		return errNotUTF8
 	}
-	var s string
-	err := json.Unmarshal(raw, &s)
-	return s, err
+	if s := (scanner{text: text}); s.value(maxNesting-1) && s.end() {
+		return nil
+	}
+	var anything json.RawMessage
+	if err := json.Unmarshal(text, &anything); err != nil {
+		return err
+	}
+	return fmt.Errorf("arrays and objects are nested more than %d deep", maxNesting-1)
 }
 
-// isPlain reports that a valid JSON value is printable ASCII without an escape.
-func isPlain(raw []byte) bool {
-	for _, c := range raw {
-		if c < ' ' || c > '~' || c == '\\' {
+// errNotUTF8 is JSON that isn't UTF-8, as RFC 8259 asks in section 8.1:
+// encoding/json would quietly replace what it can't read.
+var errNotUTF8 = errors.New("it is not UTF-8")
+
+// unquote decodes a JSON string. Most are plain, with nothing to decode.
+func unquote(raw []byte) (s string, plain bool, err error) {
+	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
+		return string(raw[1 : len(raw)-1]), true, nil
+	}
+	var decoded string
+	err = json.Unmarshal(raw, &decoded)
+	return decoded, false, err
+}
+
+// isPlain reports that text is the same inside a JSON string as outside, and may
+// be an attribute's value: printable ASCII without what encoding/json escapes.
+func isPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if !plain[text[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var plain = func() (plain [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		plain[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return plain
+}()

@@ -26,18 +26,33 @@ func FuzzMembers(f *testing.F) {
 		require.NoError(t, err)
 		last := map[string]json.RawMessage{}
 		for _, a := range got {
-			last[a.name] = a.value
+			name := a.name
+			if a.known != unknown {
+				name = a.known.String()
+			}
+			last[name] = a.value
 		}
 		require.Len(t, last, len(want))
 		for name, value := range want {
 			require.Equal(t, string(value), string(last[name]), name)
 			var text string
 			wantErr := json.Unmarshal(value, &text)
-			s, err := unquote(last[name])
+			s, _, err := unquote(last[name])
 			require.Equal(t, wantErr == nil, err == nil)
 			require.Equal(t, text, s)
 		}
 	})
+}
+
+// Section "Naming Conventions" of the specification; data_base64 is a member of
+// the JSON format, and no attribute.
+func TestAttributeNames(t *testing.T) {
+	t.Parallel()
+	for i, name := range attributeNames {
+		if known(i) != attrDataBase64 {
+			require.Regexp(t, `^[a-z0-9]{1,20}$`, name)
+		}
+	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
