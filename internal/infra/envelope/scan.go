@@ -8,64 +8,72 @@ import (
 	"unicode/utf8"
 )
 
-// attribute is a member of a JSON object, its value not decoded.
-type attribute struct {
-	known known  // which one it is
-	name  string // of one that isn't known
-	value json.RawMessage
+// attributes are the members of an event, their values not decoded. null counts
+// as absent, as the specification says.
+type attributes struct {
+	known  [unknown]json.RawMessage
+	others map[string]json.RawMessage
 }
 
-// members splits a JSON object into its members without decoding or copying
-// their values: the payload of an event may be large, and often enough nobody
-// wants it. Of two members of one name the last counts, as in encoding/json.
-func members(object []byte) ([]attribute, error) {
-	all, ok := scanMembers(object)
-	if ok {
-		return all, nil
+// set gives the attribute of that name, a JSON string, a value. Of several the
+// last counts, as in encoding/json.
+func (a *attributes) set(name []byte, value json.RawMessage) {
+	if string(value) == "null" {
+		value = nil
+	}
+	for i, known := range attributeNames {
+		if len(name) == len(known)+2 && string(name[1:len(name)-1]) == known {
+			a.known[i] = value
+			return
+		}
+	}
+	other, _ := unquote(name) // a valid one
+	switch {
+	case value == nil:
+		delete(a.others, other)
+	case a.others == nil:
+		a.others = map[string]json.RawMessage{other: value}
+	default:
+		a.others[other] = value
+	}
+}
+
+// scan finds the members of a JSON object without decoding or copying their
+// values: the payload of an event may be large, and often enough nobody wants it.
+func (a *attributes) scan(object []byte) error {
+	if a.scanned(object) {
+		return nil
 	}
 	var anything map[string]json.RawMessage
-	return nil, json.Unmarshal(object, &anything) // for its error; null has none
+	return json.Unmarshal(object, &anything) // for its error; null has none
 }
 
-func scanMembers(object []byte) ([]attribute, bool) {
+func (a *attributes) scanned(object []byte) bool {
 	s := scanner{text: object}
 	if !s.byte('{') {
-		return nil, false
+		return false
 	}
-	all := make([]attribute, 0, 16)
-	for !s.byte('}') {
-		if len(all) > 0 && !s.byte(',') {
-			return nil, false
+	for first := true; !s.byte('}'); first = false {
+		if !first && !s.byte(',') {
+			return false
 		}
 		s.next()
 		name := s.at
 		if !s.string() {
-			return nil, false
+			return false
 		}
-		a := named(object[name:s.at])
+		colon := s.at
 		if !s.byte(':') {
-			return nil, false
+			return false
 		}
 		s.next()
 		value := s.at
 		if !s.value(maxNesting - 1) {
-			return nil, false
+			return false
 		}
-		a.value = object[value:s.at:s.at]
-		all = append(all, a)
+		a.set(object[name:colon], object[value:s.at:s.at])
 	}
-	return all, s.end()
-}
-
-// named is an attribute of that name, a JSON string.
-func named(raw []byte) attribute {
-	for i, name := range attributeNames {
-		if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
-			return attribute{known: known(i)}
-		}
-	}
-	name, _, _ := unquote(raw) // a valid one
-	return attribute{known: unknown, name: name}
+	return s.end()
 }
 
 // checkValue returns what keeps text from being the value of a member: one JSON
@@ -88,14 +96,14 @@ func checkValue(text []byte) error {
 // encoding/json would quietly replace what it can't read.
 var errNotUTF8 = errors.New("it is not UTF-8")
 
-// unquote decodes a JSON string. Most are plain, with nothing to decode.
-func unquote(raw []byte) (s string, plain bool, err error) {
+// unquote decodes a JSON string. Most have nothing to decode.
+func unquote(raw []byte) (string, error) {
 	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
-		return string(raw[1 : len(raw)-1]), true, nil
+		return string(raw[1 : len(raw)-1]), nil
 	}
-	var decoded string
-	err = json.Unmarshal(raw, &decoded)
-	return decoded, false, err
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
 }
 
 // isPlain reports that text is the same inside a JSON string as outside, and may
@@ -109,6 +117,7 @@ func isPlain[T string | []byte](text T) bool {
 	return true
 }
 
+// plain are the bytes of such texts.
 var plain = func() (plain [256]bool) {
 	for c := ' '; c <= '~'; c++ {
 		plain[c] = !strings.ContainsRune(`"\<>&`, c)
