@@ -75,7 +75,12 @@ func run(ctx context.Context) error {
 	if *report {
 		*jsonFile = cmp.Or(*jsonFile, filepath.Join(root, "bench", "results.json"))
 		*svgFile = cmp.Or(*svgFile, filepath.Join(root, "docs", "bench.svg"))
-		if err := os.WriteFile(filepath.Join(root, "bench", "RESULTS.md"), []byte(results.report(conditions)), 0o644); err != nil {
+		path := filepath.Join(root, "bench", "RESULTS.md")
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(results.report(conditions)+byHand(string(old))), 0o644); err != nil {
 			return err
 		}
 	}

@@ -77,3 +77,13 @@ func TestFiles(t *testing.T) {
 		t.Error(report)
 	}
 }
+
+func TestWhatIsWrittenByHandIsKept(t *testing.T) {
+	t.Parallel()
+	const envelope = "\n## Envelope\n\na table\n"
+	for old, want := range map[string]string{"": "", "# Results\n": "", "# Results\n" + envelope: envelope} {
+		if got := byHand(old); got != want {
+			t.Errorf("kept %q of %q, want %q", got, old, want)
+		}
+	}
+}

@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Type declares an event type whose current payload is T.
@@ -235,12 +235,15 @@ func decode[T any](data json.RawMessage) (T, error) {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || string(trimmed) == "null" {
 		return payload, errors.New("the event has no data")
 	}
+	if !utf8.Valid(data) {
+		return payload, errNotUTF8
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&payload); err != nil {
 		return payload, err
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+	if rest := bytes.TrimSpace(data[decoder.InputOffset():]); len(rest) > 0 {
 		return payload, errors.New("something follows the JSON value")
 	}
 	return payload, nil

@@ -3,22 +3,20 @@ package envelope
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
-	"mime"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// Media types of CloudEvents' structured mode and of a payload.
+// MediaType is that of CloudEvents' structured mode.
+const MediaType = "application/cloudevents+json"
+
 const (
-	MediaType     = "application/cloudevents+json"
-	jsonMediaType = "application/json"
+	structuredMedia = "application/cloudevents" // how all of its formats begin
+	jsonMediaType   = "application/json"
 )
 
 // contentType is the metadata key of the message's media type. Brokers carry it
@@ -34,7 +32,7 @@ func (e Envelope) Message() (*message.Message, error) {
 	}
 	m := message.NewMessage(e.ID, payload)
 	m.Metadata.Set(contentType, MediaType)
-	m.Metadata.Set(attrPartitionKey, e.PartitionKey)
+	m.Metadata.Set(attrPartitionKey.String(), e.PartitionKey)
 	return m, nil
 }
 
@@ -48,7 +46,7 @@ func FromMessage(m *message.Message) (Envelope, error) {
 	if isBinary(m) {
 		e, err = fromBinary(m)
 	} else {
-		e, err = fromStructured(m.Payload)
+		e, err = fromStructured(m)
 	}
 	if err != nil {
 		return e, err
@@ -56,190 +54,68 @@ func FromMessage(m *message.Message) (Envelope, error) {
 	return e, e.validate()
 }
 
-// isBinary looks for the attribute that every CloudEvent has among the
-// message's headers. A payload that says it is structured wins.
-func isBinary(m *message.Message) bool {
-	said := messageContentType(m)
-	if said == MediaType {
-		return false
-	}
-	if media, _, err := mime.ParseMediaType(said); err == nil && media == MediaType {
-		return false
-	}
-	for key := range m.Metadata {
-		if name, ok := binaryAttribute(key); ok && name == attrSpecVersion {
-			return true
-		}
-	}
-	return false
-}
-
-// messageContentType looks for the header in any case: HTTP and NATS clients
-// write Content-Type.
-func messageContentType(m *message.Message) string {
-	if media := m.Metadata.Get(contentType); media != "" {
-		return media
-	}
-	for key, value := range m.Metadata {
-		if strings.EqualFold(key, contentType) {
-			return value
-		}
-	}
-	return ""
-}
-
-// binaryAttribute strips the prefix that the protocol bindings give to
-// attributes: ce_ in Kafka, ce- in HTTP and NATS.
-func binaryAttribute(key string) (string, bool) {
-	if len(key) > 3 && strings.EqualFold(key[:2], "ce") && (key[2] == '_' || key[2] == '-') {
-		return strings.ToLower(key[3:]), true
-	}
-	return "", false
-}
-
-func fromBinary(m *message.Message) (Envelope, error) {
-	var attributes []attribute
-	add := func(name, value string) {
-		encoded, _ := json.Marshal(value) // a string always marshals
-		attributes = append(attributes, attribute{name, encoded})
-	}
-	for key, value := range m.Metadata {
-		if name, ok := binaryAttribute(key); ok {
-			if unescaped, err := url.PathUnescape(value); err == nil && key[2] == '-' {
-				value = unescaped // the HTTP and NATS bindings percent-encode
-			}
-			add(name, value)
-		}
-	}
-	if media := messageContentType(m); media != "" {
-		add(attrDataContentType, media)
-	}
+func fromStructured(m *message.Message) (Envelope, error) {
 	var e Envelope
-	if err := e.setAttributes(attributes); err != nil {
-		return e, err
-	}
-	e.Data = json.RawMessage(m.Payload)
-	return e, nil
-}
-
-func fromStructured(payload []byte) (Envelope, error) {
-	var e Envelope
-	if len(bytes.TrimSpace(payload)) == 0 {
+	if len(bytes.TrimSpace(m.Payload)) == 0 {
 		return e, e.fail(ErrMalformed, nil, "the message is empty")
 	}
-	err := e.UnmarshalJSON(payload) // not json.Unmarshal, whose syntax errors are not ours
+	if media := mediaType(messageContentType(m)); media != MediaType && strings.HasPrefix(media, structuredMedia) {
+		return e, e.fail(ErrMalformed, nil, "%q is %q, want %q", contentType, media, MediaType)
+	}
+	err := e.UnmarshalJSON(m.Payload) // not json.Unmarshal, whose syntax errors are not ours
 	return e, err
 }
 
-// CloudEvents' attribute names, and this project's extensions: lower-case
-// letters and digits, at most 20 of them, as the specification asks.
+// known is one of CloudEvents' attributes and this project's extensions.
+type known int
+
 const (
-	attrSpecVersion     = "specversion"
-	attrID              = "id"
-	attrSource          = "source"
-	attrType            = "type"
-	attrSubject         = "subject"
-	attrTime            = "time"
-	attrDataContentType = "datacontenttype"
-	attrDataSchema      = "dataschema"
-	attrSchemaVersion   = "schemaversion"
-	attrPartitionKey    = "partitionkey"
-	attrCorrelationID   = "correlationid"
-	attrCausationID     = "causationid"
-	attrDepth           = "depth"
-	attrTraceParent     = "traceparent"
-	attrData            = "data"
-	attrDataBase64      = "data_base64"
+	attrSpecVersion known = iota
+	attrID
+	attrSource
+	attrType
+	attrSubject
+	attrTime
+	attrDataContentType
+	attrDataSchema
+	attrSchemaVersion
+	attrPartitionKey
+	attrCorrelationID
+	attrCausationID
+	attrDepth
+	attrTraceParent
+	attrData
+	attrDataBase64
+	unknown // an extension of somebody else's
 )
 
-// attributeNames are all of them, those of every event first.
-var attributeNames = [...]string{
-	attrSpecVersion, attrID, attrSource, attrType, attrTime, attrSchemaVersion, attrPartitionKey, attrCorrelationID, attrDepth, attrData,
-	attrCausationID, attrTraceParent, attrSubject, attrDataContentType, attrDataSchema, attrDataBase64,
+// attributeNames are their names on the wire: lower-case letters and digits, at
+// most 20 of them, as the specification asks.
+var attributeNames = [unknown]string{
+	"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaversion", "partitionkey",
+	"correlationid", "causationid", "depth", "traceparent", "data", "data_base64",
 }
 
-// structured is the envelope on the wire, in the order in which a person reads
-// it.
-type structured struct {
-	SpecVersion     string          `json:"specversion"`
-	ID              string          `json:"id"`
-	Source          string          `json:"source"`
-	Type            string          `json:"type"`
-	Subject         string          `json:"subject,omitempty"`
-	Time            string          `json:"time,omitempty"`
-	DataContentType string          `json:"datacontenttype,omitempty"`
-	DataSchema      string          `json:"dataschema,omitempty"`
-	SchemaVersion   int             `json:"schemaversion"`
-	PartitionKey    string          `json:"partitionkey,omitempty"`
-	CorrelationID   string          `json:"correlationid,omitempty"`
-	CausationID     string          `json:"causationid,omitempty"`
-	Depth           int             `json:"depth"`
-	TraceParent     string          `json:"traceparent,omitempty"`
-	Data            json.RawMessage `json:"data,omitempty"`
-}
-
-// MarshalJSON implements json.Marshaler: structured mode, unknown extensions
-// last.
-func (e Envelope) MarshalJSON() ([]byte, error) {
-	wire := structured{
-		SpecVersion: SpecVersion, ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject,
-		DataContentType: e.DataContentType, DataSchema: e.DataSchema, SchemaVersion: e.SchemaVersion,
-		PartitionKey: e.PartitionKey, CorrelationID: e.CorrelationID, CausationID: e.CausationID,
-		Depth: e.Depth, TraceParent: e.TraceParent, Data: e.Data,
-	}
-	if !e.Time.IsZero() {
-		wire.Time = e.Time.UTC().Format(time.RFC3339Nano)
-	}
-	encoded, err := json.Marshal(wire)
-	if err != nil || len(e.Extensions) == 0 {
-		return encoded, err
-	}
-	out := bytes.NewBuffer(encoded[:len(encoded)-1])
-	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
-		quoted, _ := json.Marshal(name) // a string always marshals
-		out.WriteByte(',')
-		out.Write(quoted)
-		out.WriteByte(':')
-		out.Write(e.Extensions[name])
-	}
-	out.WriteByte('}')
-	return out.Bytes(), nil
-}
+func (k known) String() string { return attributeNames[k] }
 
 // UnmarshalJSON implements json.Unmarshaler. Its errors are of type *Error.
 func (e *Envelope) UnmarshalJSON(encoded []byte) error {
-	attributes, err := members(encoded)
-	if err != nil {
+	if !utf8.Valid(encoded) {
+		return e.fail(ErrMalformed, errNotUTF8, "not a JSON object")
+	}
+	var a attributes
+	if err := a.scan(encoded); err != nil {
 		return e.fail(ErrMalformed, err, "not a JSON object")
 	}
-	return e.setAttributes(attributes)
+	return e.setAttributes(&a)
 }
 
 // setAttributes fills the envelope; attributes that it doesn't know become
-// extensions. null counts as absent, as the specification says.
-func (e *Envelope) setAttributes(attributes []attribute) error {
+// extensions.
+func (e *Envelope) setAttributes(a *attributes) error {
 	*e = Envelope{}
-	var values [len(attributeNames)]json.RawMessage
-	for _, a := range attributes {
-		i := slices.Index(attributeNames[:], a.name)
-		switch {
-		case i < 0 && e.Extensions == nil:
-			e.Extensions = map[string]json.RawMessage{a.name: a.value}
-		case i < 0:
-			e.Extensions[a.name] = a.value
-		default:
-			values[i] = a.value
-		}
-	}
-	get := func(name string) json.RawMessage {
-		raw := values[slices.Index(attributeNames[:], name)]
-		if string(raw) == "null" {
-			return nil
-		}
-		return raw
-	}
-	text := func(name string, to *string) error {
-		raw := get(name)
+	text := func(name known, to *string) error {
+		raw := a.known[name]
 		if raw == nil {
 			return nil
 		}
@@ -247,15 +123,14 @@ func (e *Envelope) setAttributes(attributes []attribute) error {
 		if err != nil {
 			return e.fail(ErrMalformed, nil, "attribute %q is %s, want a string", name, excerpt(raw))
 		}
-		// The specification forbids them, and PostgreSQL can't store a NUL.
-		if i := strings.IndexFunc(value, unicode.IsControl); i >= 0 {
-			return e.fail(ErrMalformed, nil, "attribute %q contains the control character %q", name, []rune(value[i:])[0])
+		if err := checkText(value); err != nil {
+			return e.fail(ErrMalformed, nil, "attribute %q %s", name, err)
 		}
 		*to = value
 		return nil
 	}
-	integer := func(name string, to *int) error {
-		raw := get(name)
+	integer := func(name known, to *int) error {
+		raw := a.known[name]
 		if raw == nil {
 			return nil
 		}
@@ -269,7 +144,7 @@ func (e *Envelope) setAttributes(attributes []attribute) error {
 	}
 	var specVersion, when string
 	for _, attribute := range [...]struct {
-		name string
+		name known
 		to   *string
 	}{
 		// type and id first, so that the other errors can name the event
@@ -296,30 +171,35 @@ func (e *Envelope) setAttributes(attributes []attribute) error {
 		return e.fail(ErrMalformed, nil, "%q is %q, want %q", attrSpecVersion, specVersion, SpecVersion)
 	}
 	if when != "" {
-		parsed, err := time.Parse(time.RFC3339, when)
-		if year := parsed.UTC().Year(); err != nil || year < 0 || year > 9999 {
+		parsed, err := time.Parse(time.RFC3339, strings.ToUpper(when)) // it allows t and z
+		if err != nil || !writable(parsed) {
 			return e.fail(ErrMalformed, nil, "attribute %q is %q, want an RFC 3339 time such as 2006-01-02T15:04:05Z", attrTime, when)
 		}
 		e.Time = parsed.UTC()
 	}
-	e.Data = get(attrData)
-	if encoded := get(attrDataBase64); encoded != nil {
+	e.Data = a.known[attrData]
+	if encoded := a.known[attrDataBase64]; encoded != nil {
+		if e.Data != nil {
+			return e.fail(ErrMalformed, nil, "%q and %q exclude each other", attrData, attrDataBase64)
+		}
 		var data []byte
 		if err := json.Unmarshal(encoded, &data); err != nil {
 			return e.fail(ErrMalformed, nil, "attribute %q is not base64", attrDataBase64)
 		}
 		e.Data = data
 	}
-	maps.DeleteFunc(e.Extensions, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
-	if len(e.Extensions) == 0 {
-		e.Extensions = nil
+	if len(a.others) > 0 {
+		e.Extensions = a.others
 	}
 	return nil
 }
 
 // validate checks what every event must have before its payload is looked at.
 func (e Envelope) validate() error {
-	for _, required := range []struct{ name, value string }{
+	for _, required := range [...]struct {
+		name  known
+		value string
+	}{
 		{attrID, e.ID}, {attrSource, e.Source}, {attrType, e.Type},
 	} {
 		if required.value == "" {
@@ -341,12 +221,11 @@ func (e Envelope) validate() error {
 	return nil
 }
 
-func isJSON(mediaType string) bool {
-	if mediaType == "" || mediaType == jsonMediaType {
-		return true
-	}
-	media, _, err := mime.ParseMediaType(mediaType)
-	return err == nil && (media == jsonMediaType || strings.HasSuffix(media, "+json"))
+// isJSON says so of a payload's content type, as section 3.1 of the JSON event
+// format has it.
+func isJSON(contentType string) bool {
+	media := mediaType(contentType)
+	return contentType == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
 }
 
 // excerpt shortens a value for an error message, which must be valid UTF-8 for a

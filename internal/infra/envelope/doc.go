@@ -3,7 +3,10 @@
 //
 // On the way out an [Envelope] is encoded in CloudEvents' structured JSON mode
 // (application/cloudevents+json). On the way in the binary mode is read as
-// well, so that other languages' CloudEvents SDKs can take part.
+// well, so that other languages' CloudEvents SDKs can take part. Of an event that
+// is passed on, the payload and the attributes that this build doesn't know stay
+// as they came, byte for byte; what isn't UTF-8, or says two things at once, is
+// refused.
 // Specification: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 //
 // The [Catalog] lists the event types: name, current version, topic, key and

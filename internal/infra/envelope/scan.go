@@ -1,98 +1,104 @@
 package envelope
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
-// attribute is a member of a JSON object, its value not decoded.
-type attribute struct {
-	name  string
-	value json.RawMessage
+// attributes are the members of an event, their values not decoded. null counts
+// as absent, as the specification says.
+type attributes struct {
+	known  [unknown]json.RawMessage
+	others map[string]json.RawMessage
 }
 
-// members splits a JSON object into its members without decoding or copying
-// their values: the payload of an event may be large, and often enough nobody
-// wants it. Of two members of one name the last counts, as in encoding/json.
-func members(object []byte) ([]attribute, error) {
-	if !json.Valid(object) || firstByte(object) != '{' {
-		var anything map[string]json.RawMessage
-		return nil, json.Unmarshal(object, &anything) // for its error; null has none
+// set gives the attribute of that name, a JSON string, a value. Of several the
+// last counts, as in encoding/json.
+func (a *attributes) set(name []byte, value json.RawMessage) {
+	if string(value) == "null" {
+		value = nil
 	}
-	// From here on the syntax is known to be right.
-	all := make([]attribute, 0, 16)
-	rest := bytes.TrimLeft(object, space)[1:]
-	for {
-		rest = bytes.TrimLeft(rest, space+",")
-		if rest[0] == '}' {
-			return all, nil
-		}
-		n := valueLength(rest)
-		name, err := attributeName(rest[:n])
-		if err != nil {
-			return nil, err
-		}
-		rest = bytes.TrimLeft(rest[n:], space+":")
-		n = valueLength(rest)
-		all = append(all, attribute{name, rest[:n:n]})
-		rest = rest[n:]
-	}
-}
-
-const space = " \t\r\n"
-
-func firstByte(text []byte) byte {
-	if text = bytes.TrimLeft(text, space); len(text) > 0 {
-		return text[0]
-	}
-	return 0
-}
-
-// valueLength is where the valid value at the beginning of text ends.
-func valueLength(text []byte) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i // after a number or a word
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ' ', '\t', '\r', '\n':
-			if depth == 0 {
-				return i
-			}
+	for i, known := range attributeNames {
+		if len(name) == len(known)+2 && string(name[1:len(name)-1]) == known {
+			a.known[i] = value
+			return
 		}
 	}
-	return len(text)
+	other, _ := unquote(name) // a valid one
+	switch {
+	case value == nil:
+		delete(a.others, other)
+	case a.others == nil:
+		a.others = map[string]json.RawMessage{other: value}
+	default:
+		a.others[other] = value
+	}
 }
 
-// attributeName decodes a member's name; those that are known are not copied.
-func attributeName(raw []byte) (string, error) {
-	for _, name := range attributeNames {
-		if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
-			return name, nil
-		}
+// scan finds the members of a JSON object without decoding or copying their
+// values: the payload of an event may be large, and often enough nobody wants it.
+func (a *attributes) scan(object []byte) error {
+	if a.scanned(object) {
+		return nil
 	}
-	return unquote(raw)
+	var anything map[string]json.RawMessage
+	return json.Unmarshal(object, &anything) // for its error; null has none
 }
+
+func (a *attributes) scanned(object []byte) bool {
+	s := scanner{text: object}
+	if !s.byte('{') {
+		return false
+	}
+	for first := true; !s.byte('}'); first = false {
+		if !first && !s.byte(',') {
+			return false
+		}
+		s.next()
+		name := s.at
+		if !s.string() {
+			return false
+		}
+		colon := s.at
+		if !s.byte(':') {
+			return false
+		}
+		s.next()
+		value := s.at
+		if !s.value(maxNesting - 1) {
+			return false
+		}
+		a.set(object[name:colon], object[value:s.at:s.at])
+	}
+	return s.end()
+}
+
+// checkValue returns what keeps text from being the value of a member: one JSON
+// value in UTF-8.
+func checkValue(text []byte) error {
+	if !utf8.Valid(text) {
+		return errNotUTF8
+	}
+	if s := (scanner{text: text}); s.value(maxNesting-1) && s.end() {
+		return nil
+	}
+	var anything json.RawMessage
+	if err := json.Unmarshal(text, &anything); err != nil {
+		return err
+	}
+	return fmt.Errorf("arrays and objects are nested more than %d deep", maxNesting-1)
+}
+
+// errNotUTF8 is JSON that isn't UTF-8, as RFC 8259 asks in section 8.1:
+// encoding/json would quietly replace what it can't read.
+var errNotUTF8 = errors.New("it is not UTF-8")
 
 // unquote decodes a JSON string. Most have nothing to decode.
 func unquote(raw []byte) (string, error) {
-	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw) {
+	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
 		return string(raw[1 : len(raw)-1]), nil
 	}
 	var s string
@@ -100,12 +106,21 @@ func unquote(raw []byte) (string, error) {
 	return s, err
 }
 
-// isPlain reports that a valid JSON value is printable ASCII without an escape.
-func isPlain(raw []byte) bool {
-	for _, c := range raw {
-		if c < ' ' || c > '~' || c == '\\' {
+// isPlain reports that text is the same inside a JSON string as outside, and may
+// be an attribute's value: printable ASCII without what encoding/json escapes.
+func isPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if !plain[text[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// plain are the bytes of such texts.
+var plain = func() (plain [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		plain[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return plain
+}()

@@ -2,13 +2,14 @@ package envelope
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func FuzzMembers(f *testing.F) {
+func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, ` { } `, `{"a":1}`, `{"a":1,"a":[2,{"b":"}"}]}`, "{\"a\" : \"x\\\"y\" ,\t\"b\\u0041\":null\n}", `{"a":true,"b":-1.5e3 ,"c":""}`,
 		`null`, `[]`, `"x"`, `1`, ``, `{`, `{"a"}`, `{"a":}`, "{\"\xff\":\"\xff\"}", `{"a":"\ud800"}`, `{} x`, `{"a":[[[{"b":[]}]]]}`,
@@ -18,26 +19,42 @@ func FuzzMembers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, object []byte) {
 		var want map[string]json.RawMessage
 		wantErr := json.Unmarshal(object, &want)
-		got, err := members(object)
+		var got attributes
+		err := got.scan(object)
 		if wantErr != nil {
 			require.Error(t, err)
 			return
 		}
 		require.NoError(t, err)
-		last := map[string]json.RawMessage{}
-		for _, a := range got {
-			last[a.name] = a.value
+		maps.DeleteFunc(want, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+		all := map[string]json.RawMessage{}
+		maps.Copy(all, got.others)
+		for name, value := range got.known {
+			if value != nil {
+				all[known(name).String()] = value
+			}
 		}
-		require.Len(t, last, len(want))
+		require.Len(t, all, len(want))
 		for name, value := range want {
-			require.Equal(t, string(value), string(last[name]), name)
+			require.Equal(t, string(value), string(all[name]), name)
 			var text string
 			wantErr := json.Unmarshal(value, &text)
-			s, err := unquote(last[name])
+			s, err := unquote(all[name])
 			require.Equal(t, wantErr == nil, err == nil)
 			require.Equal(t, text, s)
 		}
 	})
+}
+
+// Section "Naming Conventions" of the specification; data_base64 is a member of
+// the JSON format, and no attribute.
+func TestAttributeNames(t *testing.T) {
+	t.Parallel()
+	for i, name := range attributeNames {
+		if known(i) != attrDataBase64 {
+			require.Regexp(t, `^[a-z0-9]{1,20}$`, name)
+		}
+	}
 }
 
 func BenchmarkUnmarshal(b *testing.B) {
