@@ -131,6 +131,10 @@ func (r *Router) decode(c Consumer) message.HandlerMiddleware {
 			if !handled[event.Type] {
 				return nil, nil // another consumer's
 			}
+			if r.catalog.Skips(event) {
+				r.logger.DebugContext(m.Context(), "left to its older version", "consumer", c.name, "event_id", event.ID, "event_type", event.Type, "version", event.SchemaVersion)
+				return nil, nil
+			}
 			if r.config.Validate != nil {
 				if err := r.config.Validate(event); err != nil {
 					return nil, err

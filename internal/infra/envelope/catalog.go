@@ -34,6 +34,9 @@ type Type[T any] struct {
 	Compatibility string
 	// Upcasters turn the payloads of older versions into T, each by one version.
 	Upcasters []Upcaster
+	// Downcasters are for as long as there are consumers that don't know Version yet:
+	// each event is published in these older versions as well.
+	Downcasters []Downcaster
 }
 
 // Upcaster turns the payload of one version into that of the next.
@@ -56,6 +59,25 @@ func Upcast[From, To any](version int, upcast func(From) (To, error)) Upcaster {
 	}
 }
 
+// Downcaster turns the payload of the current version into that of an older one.
+type Downcaster struct {
+	version  int
+	from, to reflect.Type
+	downcast func(any) (any, error)
+}
+
+// Downcast declares how a payload of the current version, a From, becomes one of
+// an older version, a To. The events in all versions have one ID and so are one
+// event, the newest version first: a consumer that can read it handles it and drops
+// the others as duplicates, one that can't waits for what it can read. A handler
+// thus handles one of them, whatever build it is of.
+func Downcast[From, To any](version int, downcast func(From) (To, error)) Downcaster {
+	return Downcaster{
+		version: version, from: reflect.TypeFor[From](), to: reflect.TypeFor[To](),
+		downcast: func(current any) (any, error) { return downcast(current.(From)) },
+	}
+}
+
 // Entry is an event type in the catalog.
 type Entry struct {
 	Name, Topic, Owner, Compatibility string
@@ -63,9 +85,10 @@ type Entry struct {
 	// Payload is the Go type of the current version.
 	Payload reflect.Type
 
-	key       func(any) string
-	decode    func(json.RawMessage) (any, error)
-	upcasters []Upcaster // oldest first, without gaps, up to Version
+	key         func(any) string
+	decode      func(json.RawMessage) (any, error)
+	upcasters   []Upcaster   // oldest first, without gaps, up to Version
+	downcasters []Downcaster // newest first
 }
 
 // Key returns the partition key of a payload of the entry's type.
@@ -91,6 +114,32 @@ func (e *Entry) Upcast(version int, payload any) (any, error) {
 		}
 	}
 	return payload, nil
+}
+
+// Versioned is a payload of some version.
+type Versioned struct {
+	Version int
+	// FallbackVersion is the oldest version that there is beside it, 0 for itself.
+	FallbackVersion int
+	Payload         any
+}
+
+// Downcast returns what to publish for a payload of the current version: itself,
+// and then the older versions that the type has Downcasters for.
+func (e *Entry) Downcast(payload any) ([]Versioned, error) {
+	all := []Versioned{{Version: e.Version, Payload: payload}}
+	for _, d := range e.downcasters {
+		older, err := d.downcast(payload)
+		if err != nil {
+			return nil, fmt.Errorf("the downcaster of %s to version %d refuses it: %w", e.Name, d.version, err)
+		}
+		all = append(all, Versioned{Version: d.version, Payload: older})
+	}
+	last := len(all) - 1
+	for i := range all[:last] {
+		all[i].FallbackVersion = all[last].Version
+	}
+	return all, nil
 }
 
 // Declaration is a Type of any payload, as NewCatalog takes them.
@@ -137,12 +186,24 @@ func (t Type[T]) entry() (*Entry, error) {
 		}
 		next = u.from
 	}
-	return &Entry{
+	downcasters := slices.SortedFunc(slices.Values(t.Downcasters), func(a, b Downcaster) int { return b.version - a.version })
+	e := &Entry{
 		Name: t.Name, Topic: t.Topic, Owner: t.Owner, Compatibility: cmp.Or(t.Compatibility, "BACKWARD"), Version: t.Version, Payload: reflect.TypeFor[T](),
 		key:       func(payload any) string { return t.Key(payload.(T)) },
 		decode:    func(data json.RawMessage) (any, error) { return decode[T](data) },
-		upcasters: upcasters,
-	}, errors.Join(problems...)
+		upcasters: upcasters, downcasters: downcasters,
+	}
+	for i, d := range downcasters {
+		switch {
+		case d.version < max(e.OldestVersion(), 1) || d.version >= t.Version:
+			problem("a downcaster leads to version %d: want one of the older versions that have upcasters", d.version)
+		case i > 0 && downcasters[i-1].version == d.version:
+			problem("two downcasters lead to version %d", d.version)
+		case d.from != e.Payload || d.to != e.PayloadOf(d.version):
+			problem("the downcaster to version %d turns %s into %s, want %s into %s", d.version, d.from, d.to, e.Payload, e.PayloadOf(d.version))
+		}
+	}
+	return e, errors.Join(problems...)
 }
 
 // Catalog is the set of event types that a service knows. It is immutable.
@@ -200,6 +261,13 @@ func (c *Catalog) OfPayload(t reflect.Type) (*Entry, error) {
 
 // Find returns the entry of an event type, or nil.
 func (c *Catalog) Find(name string) *Entry { return c.byName[name] }
+
+// Skips reports whether an event is to be left to its fallback: it has a version
+// that is newer than this build, and comes in one that it can read as well.
+func (c *Catalog) Skips(e Envelope) bool {
+	entry := c.byName[e.Type]
+	return entry != nil && e.SchemaVersion > entry.Version && e.FallbackVersion <= entry.Version && e.FallbackVersion >= entry.OldestVersion()
+}
 
 // Decode returns the payload as the current Go type of its event type, upcast
 // if it is older. The error is an *Error: ErrUnknownType, ErrNewerVersion,

@@ -141,3 +141,52 @@ func TestCatalogLookups(t *testing.T) {
 	_, err = catalog.OfPayload(reflect.TypeFor[*greeted]())
 	require.EqualError(t, err, `envelope: unknown event type: *envelope_test.greeted is not the payload of a type in the catalog: add it to internal/events/catalog.go`)
 }
+
+func toV2Again(g greeted) (greetedV2, error) {
+	if g.Count == 0 {
+		return greetedV2{}, errors.New("nobody was greeted")
+	}
+	return greetedV2{Names: g.Names}, nil
+}
+
+func toV1Again(g greeted) (greetedV1, error) { return greetedV1{Name: g.Names[0]}, nil }
+
+func TestDowncasting(t *testing.T) {
+	t.Parallel()
+	declared := greetedType
+	declared.Downcasters = []envelope.Downcaster{envelope.Downcast(1, toV1Again), envelope.Downcast(2, toV2Again)} // in any order
+	catalog, err := envelope.NewCatalog(declared)
+	require.NoError(t, err)
+	payload := greeted{Names: []string{"Ada"}, Count: 1}
+	versions, err := catalog.Find("people.greeted").Downcast(payload)
+	require.NoError(t, err)
+	require.Equal(t, []envelope.Versioned{
+		{Version: 3, FallbackVersion: 1, Payload: payload},
+		{Version: 2, FallbackVersion: 1, Payload: greetedV2{Names: []string{"Ada"}}},
+		{Version: 1, Payload: greetedV1{Name: "Ada"}},
+	}, versions)
+	_, err = catalog.Find("people.greeted").Downcast(greeted{})
+	require.EqualError(t, err, "the downcaster of people.greeted to version 2 refuses it: nobody was greeted")
+
+	for _, c := range []struct {
+		version, fallback int
+		skipped           bool
+	}{{4, 0, false}, {4, 3, true}, {4, 1, true}, {4, 4, false}, {3, 1, false}, {2, 1, false}} {
+		e := envelope.Envelope{Header: envelope.Header{Type: "people.greeted", SchemaVersion: c.version, FallbackVersion: c.fallback}}
+		require.Equal(t, c.skipped, catalog.Skips(e), "%d, else %d", c.version, c.fallback)
+	}
+	require.False(t, catalog.Skips(envelope.Envelope{Header: envelope.Header{Type: "people.parted", SchemaVersion: 2, FallbackVersion: 1}}))
+}
+
+func TestMistakesInDowncasters(t *testing.T) {
+	t.Parallel()
+	declared := greetedType
+	declared.Downcasters = []envelope.Downcaster{
+		envelope.Downcast(3, toV2Again), envelope.Downcast(2, toV2Again), envelope.Downcast(2, toV2Again), envelope.Downcast(1, toV2Again), envelope.Downcast(0, toV1Again),
+	}
+	_, err := envelope.NewCatalog(declared)
+	require.EqualError(t, err, `catalog: event type "people.greeted": a downcaster leads to version 3: want one of the older versions that have upcasters
+catalog: event type "people.greeted": two downcasters lead to version 2
+catalog: event type "people.greeted": the downcaster to version 1 turns envelope_test.greeted into envelope_test.greetedV2, want envelope_test.greeted into envelope_test.greetedV1
+catalog: event type "people.greeted": a downcaster leads to version 0: want one of the older versions that have upcasters`)
+}

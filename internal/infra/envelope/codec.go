@@ -79,6 +79,7 @@ const (
 	attrDataContentType
 	attrDataSchema
 	attrSchemaVersion
+	attrFallbackVersion
 	attrPartitionKey
 	attrCorrelationID
 	attrCausationID
@@ -92,7 +93,7 @@ const (
 // attributeNames are their names on the wire: lower-case letters and digits, at
 // most 20 of them, as the specification asks.
 var attributeNames = [unknown]string{
-	"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaversion", "partitionkey",
+	"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "schemaversion", "fallbackversion", "partitionkey",
 	"correlationid", "causationid", "depth", "traceparent", "data", "data_base64",
 }
 
@@ -160,6 +161,9 @@ func (e *Envelope) setAttributes(a *attributes) error {
 	if err := integer(attrSchemaVersion, &e.SchemaVersion); err != nil {
 		return err
 	}
+	if err := integer(attrFallbackVersion, &e.FallbackVersion); err != nil {
+		return err
+	}
 	if err := integer(attrDepth, &e.Depth); err != nil {
 		return err
 	}
@@ -211,6 +215,8 @@ func (e Envelope) validate() error {
 		return e.fail(ErrMissingAttribute, nil, "%q is required: the version of the payload's schema, from 1", attrSchemaVersion)
 	case e.SchemaVersion < 0:
 		return e.fail(ErrMalformed, nil, "%q is %d, want 1 or more", attrSchemaVersion, e.SchemaVersion)
+	case e.FallbackVersion < 0:
+		return e.fail(ErrMalformed, nil, "%q is %d, want 0 or more", attrFallbackVersion, e.FallbackVersion)
 	case e.Depth < 0:
 		return e.fail(ErrMalformed, nil, "%q is %d, want 0 or more", attrDepth, e.Depth)
 	case e.Depth > MaxDepth:

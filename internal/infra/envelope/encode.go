@@ -48,6 +48,9 @@ func (e Envelope) MarshalJSON() ([]byte, error) {
 	text(attrDataContentType, e.DataContentType)
 	text(attrDataSchema, e.DataSchema)
 	out = strconv.AppendInt(appendName(out, attrSchemaVersion), int64(e.SchemaVersion), 10)
+	if e.FallbackVersion != 0 {
+		out = strconv.AppendInt(appendName(out, attrFallbackVersion), int64(e.FallbackVersion), 10)
+	}
 	text(attrPartitionKey, e.PartitionKey)
 	text(attrCorrelationID, e.CorrelationID)
 	text(attrCausationID, e.CausationID)

@@ -32,6 +32,9 @@ type Header struct {
 	DataSchema string
 	// SchemaVersion is the version of the payload's schema, from 1.
 	SchemaVersion int
+	// FallbackVersion is an older version in which the same event comes as well, for
+	// those who can't read SchemaVersion; 0 if it doesn't. See Downcast.
+	FallbackVersion int
 	// PartitionKey is the key within which events stay in order.
 	PartitionKey string
 	// CorrelationID is shared by all events that go back to one cause: the ID of

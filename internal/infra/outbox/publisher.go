@@ -59,13 +59,12 @@ func NewPublisher(db *database.DB, catalog *envelope.Catalog, source Source, con
 // (see PublisherConfig).
 func (p *Publisher) Publish(ctx context.Context, tx database.Tx, payloads ...any) error {
 	cause, _ := envelope.FromContext(ctx)
-	events := make([]event, len(payloads))
-	for i, payload := range payloads {
-		topic, m, err := p.message(ctx, payload, cause)
-		if err != nil {
+	events := make([]event, 0, len(payloads))
+	for _, payload := range payloads {
+		var err error
+		if events, err = p.add(ctx, events, payload, cause); err != nil {
 			return fmt.Errorf("outbox: publish: %w", err)
 		}
-		events[i] = event{topic, m}
 	}
 	if err := database.Collect(ctx, tx, p, events, p.write); err != nil {
 		return fmt.Errorf("outbox: publish: %w", err)
@@ -109,43 +108,60 @@ func (p *Publisher) write(ctx context.Context, tx database.Tx, events []event) e
 // and SQLite's time grows with the square.
 const maxInsert = 64
 
-func (p *Publisher) message(ctx context.Context, payload any, cause envelope.Header) (topic string, m *message.Message, err error) {
+// add appends the event of a payload, in each version that it is published in.
+func (p *Publisher) add(ctx context.Context, events []event, payload any, cause envelope.Header) ([]event, error) {
 	entry, err := p.catalog.OfPayload(reflect.TypeOf(payload))
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := p.checkDeclared(ctx, entry); err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	id, err := p.newID()
 	if err != nil {
-		return "", nil, fmt.Errorf("make an event id: %w", err)
+		return nil, fmt.Errorf("make an event id: %w", err)
 	}
+	header := envelope.Header{
+		ID: id.String(), Source: string(p.source), Type: entry.Name, Time: p.now().UTC(), PartitionKey: entry.Key(payload),
+	}
+	if err := header.CausedBy(cause); err != nil {
+		return nil, err
+	}
+	versions, err := entry.Downcast(payload)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range versions {
+		header.SchemaVersion, header.FallbackVersion = v.Version, v.FallbackVersion
+		m, err := p.message(header, v.Payload)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 { // one event, but not one message
+			m.UUID = fmt.Sprintf("%s.v%d", m.UUID, v.Version)
+		}
+		events = append(events, event{entry.Topic, m})
+	}
+	return events, nil
+}
+
+func (p *Publisher) message(header envelope.Header, payload any) (*message.Message, error) {
 	data, err := json.Marshal(payload)
 	if err != nil {
-		return "", nil, fmt.Errorf("encode %s: %w", entry.Name, err)
+		return nil, fmt.Errorf("encode %s: %w", header.Type, err)
 	}
-	e := envelope.Envelope{
-		Header: envelope.Header{
-			ID: id.String(), Source: string(p.source), Type: entry.Name, Time: p.now().UTC(),
-			SchemaVersion: entry.Version, PartitionKey: entry.Key(payload),
-		},
-		Data: data,
-	}
-	if err := e.CausedBy(cause); err != nil {
-		return "", nil, err
-	}
+	e := envelope.Envelope{Header: header, Data: data}
 	if p.config.Validate != nil {
 		if err := p.config.Validate(e); err != nil {
-			return "", nil, err
+			return nil, err
 		}
 	}
-	m, err = e.Message()
+	m, err := e.Message()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	m.Metadata.Set(typeKey, entry.Name)
-	return entry.Topic, m, nil
+	m.Metadata.Set(typeKey, header.Type)
+	return m, nil
 }
 
 // checkDeclared holds whoever is at work under ctx to what they have declared, so

@@ -107,7 +107,7 @@ func (l *live) decode(t broker.Table, id string, m *message.Message, err error) 
 	if err == nil {
 		event, err = envelope.FromMessage(m)
 	}
-	if err == nil {
+	if err == nil && !l.catalog.Skips(event) {
 		_, err = l.catalog.Decode(event)
 	}
 	key := typeVersion{event.Type, event.SchemaVersion}
