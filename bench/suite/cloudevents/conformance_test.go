@@ -201,7 +201,7 @@ func TestOursReadByPython(t *testing.T) {
 func ours(t *testing.T, by sdk, bindings ...string) {
 	s := start(t)
 	// Two from the outbox, the second an effect of another event.
-	publisher := outbox.NewPublisher(s.db, s.catalog, "/shop")
+	publisher := outbox.NewPublisher(s.db, s.catalog, "/shop", outbox.PublisherConfig{})
 	cause := envelope.Header{ID: "cause", CorrelationID: "first", Depth: 2, TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	for _, ctx := range []context.Context{t.Context(), envelope.NewContext(t.Context(), cause)} {
 		require.NoError(t, s.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {

@@ -258,7 +258,7 @@ func TestRoundTrip(t *testing.T) {
 			Header: envelope.Header{
 				ID: some.Draw(t, "id"), Source: some.Draw(t, "source"), Type: some.Draw(t, "type"), Subject: text.Draw(t, "subject"),
 				DataSchema: text.Draw(t, "dataschema"), PartitionKey: text.Draw(t, "key"), CorrelationID: text.Draw(t, "correlation"),
-				CausationID: text.Draw(t, "causation"), TraceParent: text.Draw(t, "trace"),
+				CausationID: text.Draw(t, "causation"), TraceParent: text.Draw(t, "trace"), FallbackVersion: rapid.IntRange(0, 9).Draw(t, "fallback"),
 				DataContentType: rapid.SampledFrom([]string{"", "application/json", "application/json; charset=utf-8", "application/vnd.x+json", "text/json"}).Draw(t, "media"),
 				Time:            time.UnixMicro(rapid.Int64Range(-1e15, 1e17).Draw(t, "time")).UTC(),
 				SchemaVersion:   rapid.IntRange(1, 1<<31-1).Draw(t, "version"), Depth: rapid.IntRange(0, envelope.MaxDepth).Draw(t, "depth"),
