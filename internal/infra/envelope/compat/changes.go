@@ -111,11 +111,11 @@ func (d *differ) oneShape(field string, old, next *shape) {
 			d.changed(field, "%s became %s", was, is)
 		}
 	case text:
-		d.lengths(field, "characters", old.text.length, next.text.length)
+		d.lengths(field, "length", old.text.length, next.text.length)
 		d.words(field, "pattern", patternsOf(old.text), patternsOf(next.text))
 		d.words(field, "format", formatsOf(old.text), formatsOf(next.text))
 	case array:
-		d.lengths(field, "items", old.length, next.length)
+		d.lengths(field, "number of items", old.length, next.length)
 		switch {
 		case next.unique && !old.unique:
 			d.changed(field, "each item once now")
@@ -147,8 +147,8 @@ func (d *differ) values(field string, old, next *shape) {
 }
 
 func (d *differ) lengths(field, of string, old, next bounds) {
-	if was, is := old.words(of), next.words(of); was != is {
-		d.changed(field, "%s became %s", was, is)
+	if old != next {
+		d.changed(field, "%s %s became %s", of, old, next)
 	}
 }
 

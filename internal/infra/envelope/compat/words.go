@@ -32,17 +32,17 @@ func (a interval) words() string {
 	return "any number"
 }
 
-// words reads "1 to 5 items", "at least 1 item", "any number of items".
-func (b bounds) words(of string) string {
+// String reads "1 to 5", "1 or more", "at most 5", "any".
+func (b bounds) String() string {
 	switch {
 	case b.min == 0 && b.max == math.MaxUint64:
-		return "any number of " + of
+		return "any"
 	case b.max == math.MaxUint64:
-		return fmt.Sprintf("at least %d %s", b.min, of)
+		return fmt.Sprintf("%d or more", b.min)
 	case b.min == 0:
-		return fmt.Sprintf("at most %d %s", b.max, of)
+		return fmt.Sprintf("at most %d", b.max)
 	}
-	return fmt.Sprintf("%d to %d %s", b.min, b.max, of)
+	return fmt.Sprintf("%d to %d", b.min, b.max)
 }
 
 // list writes a few values, and how many more there are.
