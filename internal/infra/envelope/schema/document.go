@@ -6,7 +6,9 @@
 // (package compat). A service whose types and files differ does not start.
 //
 // An object has no other fields than its schema says, as decoding is strict. An
-// integer is one of 64 bits unless the schema bounds it. Formats are asserted.
+// integer is one of 64 bits unless the schema bounds it. Formats are asserted. null
+// is allowed where the type says so only: a nil slice or map is written as null, so
+// make it empty, or give its field omitempty.
 package schema
 
 import (
