@@ -59,7 +59,7 @@ func TestEventsCheck(t *testing.T) {
 		"a wider field": {
 			"orders.placed/v2.json", []string{`"minItems": 1`, `"minItems": 2`},
 			result{out: "orders.cancelled v1: unchanged\norders.placed v1: unchanged\n" +
-				"orders.placed v2: compatible (BACKWARD): field \"items\": at least 2 items became at least 1 item\n" +
+				"orders.placed v2: compatible (BACKWARD): field \"items\": number of items 2 or more became 1 or more\n" +
 				"  handled by: reserve-stock, sales-report, send-confirmation\n" + rest},
 		},
 		"a field is gone": {

@@ -45,14 +45,6 @@ func (b bounds) String() string {
 	return fmt.Sprintf("%d to %d", b.min, b.max)
 }
 
-// counted reads "1 item", "2 items".
-func counted(n uint64, of string) string {
-	if n == 1 {
-		of = strings.TrimSuffix(of, "s")
-	}
-	return fmt.Sprintf("%d %s", n, of)
-}
-
 // list writes a few values, and how many more there are.
 func list(values []any) string {
 	var words []string
