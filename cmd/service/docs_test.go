@@ -61,9 +61,9 @@ func TestReadmeNumbers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		// Packages that only tests import don't count, nor do the benchmark, which
-		// nobody copies, and generated code.
-		if entry.IsDir() && (strings.HasSuffix(path, "test") || strings.HasSuffix(path, "testkit") || entry.Name() == "bench") {
+		// Packages that only tests import don't count, nor do the benchmark and the
+		// scaffold, which are no part of a service, and generated code.
+		if entry.IsDir() && (strings.HasSuffix(path, "test") || strings.HasSuffix(path, "testkit") || entry.Name() == "bench" || entry.Name() == "scaffold") {
 			return fs.SkipDir
 		}
 		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "wire_gen.go") {
