@@ -3,12 +3,14 @@ package cloudevents_test
 import (
 	"encoding/json"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/stretchr/testify/require"
 
 	"example.com/millwright/internal/infra/envelope"
+	"example.com/millwright/internal/infra/envelope/schema"
 )
 
 // order has a payload of about 300 bytes.
@@ -35,6 +37,20 @@ var placed = order{
 	OrderID: "0197f5d0-0000-7000-8000-000000000001", Customer: "Ada Lovelace", Email: "ada@example.com",
 	Items:    []line{{"cup", 2, 1200}, {"plate", 6, 900}, {"bowl", 4, 700}},
 	PlacedAt: time.Date(2026, 11, 24, 10, 0, 0, 123456000, time.UTC),
+}
+
+// schemas are what VALIDATE=on checks payloads against.
+func schemas(b *testing.B, catalog *envelope.Catalog) *schema.Set {
+	b.Helper()
+	documents, err := schema.Generate(catalog, "")
+	require.NoError(b, err)
+	files := fstest.MapFS{}
+	for _, d := range documents {
+		files[d.Path()] = &fstest.MapFile{Data: d.JSON()}
+	}
+	set, err := schema.NewSet(catalog, files)
+	require.NoError(b, err)
+	return set
 }
 
 // The cost of an event of 300 bytes: this project's envelope and the CloudEvents
@@ -100,6 +116,8 @@ func BenchmarkEnvelope(b *testing.B) {
 		_, err := theirs.MarshalJSON()
 		return err
 	})
+	set := schemas(b, catalog)
+	run("validate/millwright", func() error { return set.Validate(ours) })
 	run("payload alone/encoding-json", func() error {
 		var o order
 		return json.Unmarshal(data, &o)
