@@ -13,7 +13,6 @@ import (
 
 	"example.com/millwright/internal/events"
 	"example.com/millwright/internal/infra/database/databasetest"
-	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/testkit"
 )
 
@@ -212,7 +211,7 @@ func TestPlacingAnOrderTakesOneRoundTrip(t *testing.T) {
 	db := databasetest.Open(t, proxy.URL, Migrations())
 	catalog, err := events.Catalog()
 	require.NoError(t, err)
-	b := newBundle(db, outbox.NewPublisher(db, catalog, "test", outbox.PublisherConfig{}))
+	b := newBundle(db, testkit.Publisher(t, db, catalog, events.Schemas()))
 	place := func(headers ...string) int64 {
 		before := proxy.RoundTrips()
 		w := b.do("POST", "/orders", goodOrder, headers...)

@@ -17,18 +17,18 @@ import (
 	"example.com/millwright/internal/events"
 	"example.com/millwright/internal/infra/database"
 	"example.com/millwright/internal/infra/database/databasetest"
-	"example.com/millwright/internal/infra/outbox"
 	"example.com/millwright/internal/infra/testkit"
 )
 
 // bundle is the package put together on a database of its own.
 type bundle struct {
-	db     *database.DB
-	orders *Orders
-	stock  *Stock
-	report *SalesReport
-	api    *API
-	log    *buffer
+	db        *database.DB
+	publisher Publisher
+	orders    *Orders
+	stock     *Stock
+	report    *SalesReport
+	api       *API
+	log       *buffer
 }
 
 // each runs f with a new bundle on every kind of database.
@@ -40,12 +40,12 @@ func each(t *testing.T, f func(t *testing.T, b *bundle)) {
 		require.NoError(t, err)
 		catalog, err := events.Catalog()
 		require.NoError(t, err)
-		f(t, newBundle(db, outbox.NewPublisher(db, catalog, "test", outbox.PublisherConfig{})))
+		f(t, newBundle(db, testkit.Publisher(t, db, catalog, events.Schemas())))
 	})
 }
 
 func newBundle(db *database.DB, publisher Publisher) *bundle {
-	b := &bundle{db: db, orders: NewOrders(db, publisher), stock: NewStock(db), report: NewSalesReport(db), log: &buffer{}}
+	b := &bundle{db: db, publisher: publisher, orders: NewOrders(db, publisher), stock: NewStock(db), report: NewSalesReport(db), log: &buffer{}}
 	b.api = NewAPI(b.orders, b.stock, b.report, slog.New(slog.NewTextHandler(b.log, nil)))
 	return b
 }

@@ -3,6 +3,7 @@ package testkit
 
 import (
 	"encoding/json"
+	"io/fs"
 	"reflect"
 	"testing"
 	"time"
@@ -13,6 +14,8 @@ import (
 
 	"example.com/millwright/internal/infra/database"
 	"example.com/millwright/internal/infra/envelope"
+	"example.com/millwright/internal/infra/envelope/schema"
+	"example.com/millwright/internal/infra/outbox"
 )
 
 // Event returns a new event with the payload and a filled header, as a handler
@@ -26,6 +29,15 @@ func Event[T any](payload T) envelope.Event[T] {
 		},
 		Data: payload,
 	}
+}
+
+// Publisher returns a publisher that is as strict as in development: it refuses
+// what a handler has not declared, and what doesn't match the committed schemas.
+func Publisher(t *testing.T, db *database.DB, catalog *envelope.Catalog, schemas fs.FS) *outbox.Publisher {
+	t.Helper()
+	set, err := schema.NewSet(catalog, schemas)
+	require.NoError(t, err)
+	return outbox.NewPublisher(db, catalog, "testkit", outbox.PublisherConfig{Validate: set.Validate})
 }
 
 // Published returns the events that wait in the outbox, in the order in which they

@@ -180,6 +180,11 @@ func TestSetRefusesWhatIsNotCommitted(t *testing.T) {
 	_, err = schema.NewSet(catalog, other)
 	require.EqualError(t, err, "schema: people.moved v2 has no committed schema people.moved/v2.json: run `go generate ./...` and commit what it wrote")
 
+	sideward := moved()
+	sideward.Compatibility = "SIDEWARD"
+	_, err = schema.NewSet(catalogOf(t, sideward), dir)
+	require.ErrorContains(t, err, `schema: people.moved: Compatibility: compat: mode "SIDEWARD": use one of BACKWARD, `)
+
 	changed := moved()
 	changed.Topic = "humans"
 	_, err = schema.NewSet(catalogOf(t, changed), dir)

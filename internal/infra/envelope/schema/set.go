@@ -14,6 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"example.com/millwright/internal/infra/envelope"
+	"example.com/millwright/internal/infra/envelope/compat"
 )
 
 // Set is the committed schemas of a catalog's events. It is safe for concurrent
@@ -35,7 +36,7 @@ const regenerate = "run `go generate ./...` and commit what it wrote"
 
 // NewSet reads the committed schemas. It fails, with all reasons joined, if a
 // version that the catalog can read has none, or one that its Go type doesn't
-// have. Files of versions that are no longer read are kept, and not looked at.
+// have, or if a Compatibility is not one that there is. Files of versions that are no longer read are kept, and not looked at.
 func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 	committed, err := Read(files)
 	if err != nil {
@@ -50,6 +51,11 @@ func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 		s.byPath[d.Path()] = &compiled{document: d}
 	}
 	var problems []error
+	for _, entry := range catalog.Types() {
+		if _, err := compat.ParseMode(entry.Compatibility); err != nil {
+			problems = append(problems, fmt.Errorf("schema: %s: Compatibility: %w", entry.Name, err))
+		}
+	}
 	for _, want := range types {
 		switch have := s.byPath[want.Path()]; {
 		case have == nil:
