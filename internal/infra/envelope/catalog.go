@@ -3,7 +3,6 @@ package envelope
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +10,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // Type declares an event type whose current payload is T.
@@ -43,7 +45,7 @@ type Type[T any] struct {
 type Upcaster struct {
 	version  int
 	from, to reflect.Type
-	decode   func(json.RawMessage) (any, error)
+	decode   func([]byte) (any, error)
 	upcast   func(any) (any, error)
 }
 
@@ -54,7 +56,7 @@ func Upcast[From, To any](version int, upcast func(From) (To, error)) Upcaster {
 		version: version,
 		from:    reflect.TypeFor[From](),
 		to:      reflect.TypeFor[To](),
-		decode:  func(data json.RawMessage) (any, error) { return decode[From](data) },
+		decode:  func(data []byte) (any, error) { return decode[From](data) },
 		upcast:  func(old any) (any, error) { return upcast(old.(From)) },
 	}
 }
@@ -86,7 +88,7 @@ type Entry struct {
 	Payload reflect.Type
 
 	key         func(any) string
-	decode      func(json.RawMessage) (any, error)
+	decode      func([]byte) (any, error)
 	upcasters   []Upcaster   // oldest first, without gaps, up to Version
 	downcasters []Downcaster // newest first
 }
@@ -190,7 +192,7 @@ func (t Type[T]) entry() (*Entry, error) {
 	e := &Entry{
 		Name: t.Name, Topic: t.Topic, Owner: t.Owner, Compatibility: cmp.Or(t.Compatibility, "BACKWARD"), Version: t.Version, Payload: reflect.TypeFor[T](),
 		key:       func(payload any) string { return t.Key(payload.(T)) },
-		decode:    func(data json.RawMessage) (any, error) { return decode[T](data) },
+		decode:    func(data []byte) (any, error) { return decode[T](data) },
 		upcasters: upcasters, downcasters: downcasters,
 	}
 	for i, d := range downcasters {
@@ -296,31 +298,45 @@ func (c *Catalog) Decode(e Envelope) (any, error) {
 	return payload, nil
 }
 
-// decode is strict: a field that the version doesn't have means that the
-// payload is not what its version says, and dropping it would lose data.
-func decode[T any](data json.RawMessage) (T, error) {
+// strict are the options of decoding. A field that the version doesn't have means
+// that the payload is not what its version says, and dropping it would lose data.
+// The others read what encoding/json writes, which is not always what its second
+// version does.
+var strict = json.JoinOptions(
+	json.RejectUnknownMembers(true),
+	jsonv1.FormatByteArrayAsArray(true), jsonv1.FormatBytesWithLegacySemantics(true), jsonv1.FormatDurationAsNano(true),
+	jsonv1.StringifyWithLegacySemantics(true),
+)
+
+func decode[T any](data []byte) (T, error) {
 	var payload T
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || string(trimmed) == "null" {
 		return payload, errors.New("the event has no data")
 	}
-	if !utf8.Valid(data) {
-		return payload, errNotUTF8
-	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&payload); err != nil {
-		return payload, err
-	}
-	if rest := bytes.TrimSpace(data[decoder.InputOffset():]); len(rest) > 0 {
-		return payload, errors.New("something follows the JSON value")
-	}
-	return payload, nil
+	err := json.Unmarshal(data, &payload, strict)
+	return payload, err
 }
 
 func (e Envelope) payloadError(err error) error {
-	// encoding/json has no type for this one.
-	if field, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
-		return e.fail(ErrUnknownFields, nil, "version %d of %s has no field %s: did its producer change it without a new version?", e.SchemaVersion, e.Type, field)
+	semantic, ok := errors.AsType[*json.SemanticError](err)
+	switch {
+	case !ok:
+		return e.fail(ErrPayload, err, "version %d of %s can't be decoded", e.SchemaVersion, e.Type)
+	case errors.Is(err, json.ErrUnknownName):
+		return e.fail(ErrUnknownFields, nil, "version %d of %s has no field %q: did its producer change it without a new version?",
+			e.SchemaVersion, e.Type, semantic.JSONPointer.LastToken())
 	}
-	return e.fail(ErrPayload, err, "version %d of %s can't be decoded", e.SchemaVersion, e.Type)
+	// Not its own text, which has the value in it and is another in every process.
+	return e.fail(ErrPayload, semantic.Err, "version %d of %s can't be decoded: %s: a JSON %s is no %v",
+		e.SchemaVersion, e.Type, cmp.Or(string(semantic.JSONPointer), "the payload"), kindName(semantic.JSONKind), semantic.GoType)
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case jsontext.KindBeginObject:
+		return "object"
+	case jsontext.KindBeginArray:
+		return "array"
+	}
+	return k.String()
 }

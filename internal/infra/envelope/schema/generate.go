@@ -136,6 +136,8 @@ func unfit(t reflect.Type, path string, seen map[reflect.Type]bool) string {
 		where = "the payload"
 	}
 	switch {
+	case t == reflect.TypeFor[json.Number]():
+		return where + ": a json.Number can be any number: say which, int64 or float64, or write it as a string"
 	case basic(t) != nil || implements(t, ownSchema) || t == reflect.TypeFor[json.RawMessage]() || t.PkgPath() == "time":
 		return ""
 	case implements(t, jsonMarshaler):

@@ -140,6 +140,9 @@ func TestTypesWithoutAContract(t *testing.T) {
 		`schema: a.b v1: a: a nil pointer is written as null: add omitempty to its json tag, or the tag jsonschema:"nullable"`: typed[struct {
 			A *int `json:"a"`
 		}](),
+		`schema: a.b v1: a: a json.Number can be any number: say which, int64 or float64, or write it as a string`: typed[struct {
+			A json.Number `json:"a"`
+		}](),
 		`schema: a.b v1: a[].b: JSON has no func()`: typed[struct {
 			A []struct {
 				B func() `json:"b"`
