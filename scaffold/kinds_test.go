@@ -60,7 +60,7 @@ type (
 		Sent     *time.Time      ` + "`json:\"sent\"`" + `
 		Took     time.Duration   ` + "`json:\"took\"`" + `
 		Raw      json.RawMessage ` + "`json:\"raw\"`" + `
-		Weight   json.Number
+		Weight   float64
 		Label    []byte
 		Any      any
 		Anything interface{}
@@ -132,14 +132,14 @@ func TestMovedPart(t *testing.T) {
 	const file = "internal/events/events.go"
 	r.replace(file, "type Stop string", "type Stop struct{ City string }", 1)
 	r.replace(file, "json.RawMessage ", "string ", 1)
-	r.replace(file, "json.Number", "string", 1)
+	r.replace(file, "Weight   float64", "Weight   string", 1)
 	r.replace(file, "\t\"encoding/json\"\n", "", 1)
 	out := r.version("parcels.sent")
 	require.Contains(t, out, `
 Decide in SentV3.upcast:
 - Parts is still Parts, but that has changed: convert it from what was kept
 - Raw was json.RawMessage and is string: convert it
-- Weight was json.Number and is string: convert it
+- Weight was float64 and is string: convert it
 `)
 	events := r.read(file)
 	require.Contains(t, events, "import (\n\t\"encoding/json\"\n\t\"fmt\"\n")
@@ -161,7 +161,7 @@ Decide in SentV3.upcast:
 		route = append(route, Stop{City: string(stop)})
 	}
 	return Sent{
-		Parts: Parts{Route: route}, Raw: string(old.Raw), Weight: old.Weight.String(),
+		Parts: Parts{Route: route}, Raw: string(old.Raw), Weight: fmt.Sprint(old.Weight),
 `, 1)
 	r.mustPass()
 }

@@ -333,9 +333,9 @@ func (e Envelope) payloadError(err error) error {
 
 func kindName(k jsontext.Kind) string {
 	switch k {
-	case jsontext.KindBeginObject:
+	case jsontext.KindBeginObject, jsontext.KindEndObject:
 		return "object"
-	case jsontext.KindBeginArray:
+	case jsontext.KindBeginArray, jsontext.KindEndArray:
 		return "array"
 	}
 	return k.String()

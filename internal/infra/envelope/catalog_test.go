@@ -94,8 +94,8 @@ func TestWhatIsWrongWithAPayload(t *testing.T) {
 		{"people.greeted", 3, ``, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: the event has no data (people.greeted v3, id "e1")`},
 		{"people.greeted", 3, ` null`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: the event has no data (people.greeted v3, id "e1")`},
 		{"people.greeted", 3, "{\"names\":[\"\xff\"]}", envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: jsontext: invalid UTF-8 within "/names/0" after offset 11 (people.greeted v3, id "e1")`},
-		{"people.greeted", 3, `{}{}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: something follows the JSON value (people.greeted v3, id "e1")`},
-		{"people.greeted", 3, `{}}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: something follows the JSON value (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, `{}{}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: jsontext: invalid character '{' after top-level value after offset 2 (people.greeted v3, id "e1")`},
+		{"people.greeted", 3, `{}}`, envelope.ErrPayload, `envelope: malformed payload: version 3 of people.greeted can't be decoded: jsontext: invalid character '}' after top-level value after offset 2 (people.greeted v3, id "e1")`},
 		{"people.greeted", 1, `{}`, envelope.ErrPayload, `envelope: malformed payload: the upcaster from version 1 refuses it: nobody was greeted (people.greeted v1, id "e1")`},
 	} {
 		_, err := decode(t, test.eventType, test.version, test.data)
