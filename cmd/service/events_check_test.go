@@ -209,6 +209,7 @@ func (b *bundle) put(header envelope.Header, data string) {
 	require.NoError(b.t, err)
 	m.SetContext(b.t.Context())
 	queue := sqlqueue.New(db, sqlqueue.Config{}, slog.New(slog.DiscardHandler))
+	require.NoError(b.t, queue.EnsureTopics(b.t.Context(), "orders")) // the service may not have come to it
 	require.NoError(b.t, queue.Publisher().Publish("orders", m))
 	require.NoError(b.t, queue.Close())
 }
