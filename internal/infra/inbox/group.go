@@ -235,55 +235,60 @@ var errConflict = errors.New("inbox: conflict with another transaction")
 // error. With an error everything is rolled back; culprit is the member whose
 // handler returned it, if any.
 func (g *groups) attempt(group []*member, savepoints bool) (culprit *member, err error) {
-	ctx := group[0].message.Context()
 	runs := 0
-	err = g.db.InTx(ctx, func(ctx context.Context, tx database.Tx) error {
-		if runs++; runs > 1 {
+	var last error // of the run before, nil if that was its commit
+	err = g.db.InTx(group[0].message.Context(), func(ctx context.Context, tx database.Tx) error {
+		// It is run again after a conflict, and on another connection if one had died.
+		if runs++; runs > 1 && (last == nil || database.IsConflict(last)) {
 			g.pace.conflicted()
 			if len(group) > 1 {
 				return errConflict
 			}
 		}
-		culprit = nil
-		if len(group) > 1 && g.db.Dialect() == database.Postgres {
-			if _, err := database.Queued(tx).ExecContext(ctx, lockWait); err != nil {
-				return err
-			}
-		}
-		fresh, err := g.record(ctx, tx, group)
-		if err != nil {
-			return err
-		}
-		var failed []*member
-		for _, m := range group {
-			m.err = nil
-			first := fresh[m.identity()]
-			switch {
-			case first == nil:
-				g.logger.DebugContext(ctx, "dropped a duplicate", "consumer", g.consumer, "event_id", m.event.ID, "event_type", m.event.Type)
-				continue
-			case first != m: // the same event twice in one group: the same outcome
-				m.err = first.err
-				continue
-			}
-			undone := savepoints
-			if savepoints {
-				m.err = database.Savepoint(ctx, tx, m.handle)
-			} else {
-				undone, m.err = database.Lend(tx, m.handle)
-			}
-			if m.err == nil {
-				continue
-			}
-			if !undone || len(group) == 1 || database.IsConflict(m.err) {
-				culprit = m
-				return m.err
-			}
-			failed = append(failed, m)
-		}
-		return g.unrecord(ctx, tx, failed)
+		culprit, last = g.handle(ctx, tx, group, savepoints)
+		return last
 	})
 	return culprit, err
+}
+
+// handle is attempt within its transaction.
+func (g *groups) handle(ctx context.Context, tx database.Tx, group []*member, savepoints bool) (culprit *member, err error) {
+	if len(group) > 1 && g.db.Dialect() == database.Postgres {
+		if _, err := database.Queued(tx).ExecContext(ctx, lockWait); err != nil {
+			return nil, err
+		}
+	}
+	fresh, err := g.record(ctx, tx, group)
+	if err != nil {
+		return nil, err
+	}
+	var failed []*member
+	for _, m := range group {
+		m.err = nil
+		first := fresh[m.identity()]
+		switch {
+		case first == nil:
+			g.logger.DebugContext(ctx, "dropped a duplicate", "consumer", g.consumer, "event_id", m.event.ID, "event_type", m.event.Type)
+			continue
+		case first != m: // the same event twice in one group: the same outcome
+			m.err = first.err
+			continue
+		}
+		undone := savepoints
+		if savepoints {
+			m.err = database.Savepoint(ctx, tx, m.handle)
+		} else {
+			undone, m.err = database.Lend(tx, m.handle)
+		}
+		if m.err == nil {
+			continue
+		}
+		if !undone || len(group) == 1 || database.IsConflict(m.err) {
+			return m, m.err
+		}
+		failed = append(failed, m)
+	}
+	return nil, g.unrecord(ctx, tx, failed)
 }
 
 // record writes the processed rows of the group, and returns the members whose

@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -282,6 +283,24 @@ func TestDeadlocksBetweenProcesses(t *testing.T) {
 	}
 	c.check(outcomes, func(string) bool { return false })
 	require.Less(t, conflicts.Load(), int64(50))
+}
+
+// A connection of the pool that has died is no reason to take the events one by one.
+func TestDeadConnectionInAGroup(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, databasetest.PostgresURL(t))
+	var calls atomic.Int32
+	c := newCrowd(t, db, 1, func(ctx context.Context, tx database.Tx, id string) error {
+		if err := apply(ctx, tx, id); err != nil {
+			return err
+		}
+		if calls.Add(1) == 20 { // in a group of several
+			return driver.ErrBadConn
+		}
+		return nil
+	})
+	c.check(c.deliver(many(60)...), func(string) bool { return false })
+	require.Less(t, len(c.strings(`SELECT DISTINCT xmin::text FROM processed`)), 15, "transactions for 60 events")
 }
 
 // Who shares a group with an event whose row somebody has locked for long doesn't
