@@ -1,11 +1,16 @@
 package envelope
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // attributes are the members of an event, their values not decoded. null counts
@@ -49,32 +54,38 @@ func (a *attributes) scan(object []byte) error {
 }
 
 func (a *attributes) scanned(object []byte) bool {
-	s := scanner{text: object}
-	if !s.byte('{') {
+	d := jsontext.NewDecoder(bytes.NewBuffer(object), asEncodingJSON...)
+	// read returns where the next value is in object: what the decoder returns is
+	// gone with the value after it.
+	read := func() ([]byte, bool) {
+		value, err := d.ReadValue()
+		end := int(d.InputOffset())
+		return object[end-len(value) : end : end], err == nil
+	}
+	if begin, err := d.ReadToken(); err != nil || begin.Kind() != jsontext.KindBeginObject {
 		return false
 	}
-	for first := true; !s.byte('}'); first = false {
-		if !first && !s.byte(',') {
+	for d.PeekKind() == jsontext.KindString {
+		name, named := read()
+		value, ok := read()
+		if !named || !ok {
 			return false
 		}
-		s.next()
-		name := s.at
-		if !s.string() {
-			return false
-		}
-		colon := s.at
-		if !s.byte(':') {
-			return false
-		}
-		s.next()
-		value := s.at
-		if !s.value(maxNesting - 1) {
-			return false
-		}
-		a.set(object[name:colon], object[value:s.at:s.at])
+		a.set(name, value)
 	}
-	return s.end()
+	if _, err := d.ReadToken(); err != nil {
+		return false
+	}
+	_, err := d.ReadToken()
+	return err == io.EOF
 }
+
+// asEncodingJSON takes what encoding/json takes.
+var asEncodingJSON = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// maxNesting is how deep arrays and objects may be in each other, by jsontext and
+// by encoding/json.
+const maxNesting = 10_000
 
 // checkValue returns what keeps text from being the value of a member: one JSON
 // value in UTF-8.
@@ -82,14 +93,15 @@ func checkValue(text []byte) error {
 	if !utf8.Valid(text) {
 		return errNotUTF8
 	}
-	if s := (scanner{text: text}); s.value(maxNesting-1) && s.end() {
-		return nil
+	if !jsontext.Value(text).IsValid(asEncodingJSON...) {
+		var anything json.RawMessage
+		return json.Unmarshal(text, &anything) // for its error
 	}
-	var anything json.RawMessage
-	if err := json.Unmarshal(text, &anything); err != nil {
-		return err
+	// A value of that depth is as long at least, and will be in an object.
+	if len(text) >= 2*maxNesting && !jsontext.Value(slices.Concat([]byte("["), text, []byte("]"))).IsValid(asEncodingJSON...) {
+		return fmt.Errorf("arrays and objects are nested more than %d deep", maxNesting-1)
 	}
-	return fmt.Errorf("arrays and objects are nested more than %d deep", maxNesting-1)
+	return nil
 }
 
 // errNotUTF8 is JSON that isn't UTF-8, as RFC 8259 asks in section 8.1:
