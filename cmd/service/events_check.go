@@ -77,9 +77,7 @@ func (c eventsCheck) printReport(w io.Writer, r report) error {
 			fmt.Fprintf(w, "  %s\n", reason)
 		}
 	}
-	for _, f := range r.Findings {
-		fmt.Fprintf(w, "%s: %s\n", f.Severity, f.Message)
-	}
+	printFindings(w, r.Findings)
 	return nil
 }
 

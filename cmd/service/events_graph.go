@@ -51,21 +51,21 @@ func (c eventsGraph) Run(ctx context.Context, config *app.Config, to streams) er
 			return outputFlag{Output: "json"}.print(to.out, graph, nil)
 		case "mermaid":
 			fmt.Fprint(to.out, graph.Mermaid())
-			printFindings(to.err, graph)
+			printFindings(to.err, graph.Findings())
 		case "dot":
 			fmt.Fprint(to.out, graph.Dot())
-			printFindings(to.err, graph)
+			printFindings(to.err, graph.Findings())
 		default:
 			fmt.Fprint(to.out, graph.Text(), "\n")
-			printFindings(to.out, graph)
+			printFindings(to.out, graph.Findings())
 		}
 		return nil
 	})
 }
 
 // printFindings writes a line for each.
-func printFindings(w io.Writer, graph topology.Graph) {
-	for _, f := range graph.Findings() {
+func printFindings(w io.Writer, findings []topology.Finding) {
+	for _, f := range findings {
 		fmt.Fprintf(w, "%s: %s\n", f.Severity, f.Message)
 	}
 }

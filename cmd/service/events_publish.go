@@ -17,20 +17,23 @@ type eventsPublish struct {
 	DryRun bool `help:"Only ask the registry whether it would take them."`
 }
 
+// Run implements the command.
+func (c eventsPublish) Run(ctx context.Context, config *app.Config, to streams) error {
+	return withDeclarations(ctx, config, to, func(declared *app.Declarations) error {
+		return c.publish(ctx, declared.Registry, to)
+	})
+}
+
 // publish publishes the schemas, or asks about them. What succeeded is printed
 // also where something else failed.
-func (c eventsPublish) publish(ctx context.Context, config registry.Config, schemas []registry.Schema, to streams) error {
-	if config.URL == "" {
+func (c eventsPublish) publish(ctx context.Context, r app.Registry, to streams) error {
+	if r.Client == nil {
 		return fmt.Errorf("events publish: %w: SCHEMA_REGISTRY_URL is not set: give http://host:8081 or https://user:password@host", app.ErrSettings)
 	}
-	client, err := registry.New(config)
-	if err != nil {
-		return err
-	}
 	if c.DryRun {
-		return c.check(ctx, client, schemas, to)
+		return c.check(ctx, r, to)
 	}
-	published, err := client.Publish(ctx, schemas...)
+	published, err := r.Client.Publish(ctx, r.Schemas...)
 	return errors.Join(err, c.print(to.out, published, func(t *table) {
 		t.row("SUBJECT", "STATE", "VERSION", "ID")
 		for _, p := range published {
@@ -43,8 +46,8 @@ func (c eventsPublish) publish(ctx context.Context, config registry.Config, sche
 	}))
 }
 
-func (c eventsPublish) check(ctx context.Context, client *registry.Registry, schemas []registry.Schema, to streams) error {
-	verdicts, err := client.Check(ctx, schemas...)
+func (c eventsPublish) check(ctx context.Context, r app.Registry, to streams) error {
+	verdicts, err := r.Check(ctx)
 	var incompatible []string
 	for _, v := range verdicts {
 		if v.State == registry.StateIncompatible {
@@ -61,11 +64,4 @@ func (c eventsPublish) check(ctx context.Context, client *registry.Registry, sch
 			t.row(v.Subject, string(v.State), cmp.Or(v.Level, "-"), cmp.Or(strings.Join(v.Reasons, "; "), "-"))
 		}
 	}))
-}
-
-// Run implements the command.
-func (c eventsPublish) Run(ctx context.Context, config *app.Config, to streams) error {
-	return withDeclarations(ctx, config, to, func(declared *app.Declarations) error {
-		return c.publish(ctx, declared.Registry.Config, declared.Registry.Schemas, to)
-	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/millwright/internal/app"
 	"example.com/millwright/internal/infra/envelope/registry"
 	"example.com/millwright/internal/infra/envelope/registry/registrytest"
 )
@@ -14,13 +15,14 @@ import (
 // TestEventsPublish publishes a schema, and a change of it that breaks.
 func TestEventsPublish(t *testing.T) {
 	t.Parallel()
-	config := registry.Config{URL: registrytest.Start(t).URL}
+	client, err := registry.New(registry.Config{URL: registrytest.Start(t).URL})
+	require.NoError(t, err)
 	schema := func(name, text string) registry.Schema {
 		return registry.Schema{EventType: name, Version: 1, Text: []byte(text), Compatibility: "BACKWARD"}
 	}
 	publish := func(c eventsPublish, schemas ...registry.Schema) (string, error) {
 		var out bytes.Buffer
-		err := c.publish(t.Context(), config, schemas, streams{out: &out})
+		err := c.publish(t.Context(), app.Registry{Client: client, Schemas: schemas}, streams{out: &out})
 		return out.String(), err
 	}
 	ask := eventsPublish{outputFlag{"table"}, true}
@@ -56,7 +58,7 @@ func TestEventsPublish(t *testing.T) {
 
 func TestEventsPublishNowhere(t *testing.T) {
 	t.Parallel()
-	err := eventsPublish{}.publish(t.Context(), registry.Config{}, nil, streams{})
+	err := eventsPublish{}.publish(t.Context(), app.Registry{}, streams{})
 	require.EqualError(t, err, "events publish: the settings don't fit together: SCHEMA_REGISTRY_URL is not set: give http://host:8081 or https://user:password@host")
 	require.Equal(t, exitUsage, exitCode(err))
 }

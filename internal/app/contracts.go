@@ -57,14 +57,17 @@ func buildVersion() string {
 
 // Registry is the schema registry, and what it should know.
 type Registry struct {
-	Config  registry.Config
+	// Client is nil if there is no registry.
+	Client  *registry.Registry
 	Schemas []registry.Schema
 }
 
-func provideRegistry(c Config, catalog *envelope.Catalog, set *schema.Set) Registry {
-	r := Registry{Config: registry.Config{
-		URL: c.SchemaRegistryURL, Subjects: registry.Strategy(c.SchemaRegistrySubjects), Required: c.SchemaRegistryRequired,
-	}}
+func provideRegistry(c Config, catalog *envelope.Catalog, set *schema.Set) (r Registry, err error) {
+	if c.SchemaRegistryURL != "" {
+		r.Client, err = registry.New(registry.Config{
+			URL: c.SchemaRegistryURL, Subjects: registry.Strategy(c.SchemaRegistrySubjects), Required: c.SchemaRegistryRequired,
+		})
+	}
 	for _, d := range set.Documents() {
 		if entry := catalog.Find(d.Type); entry != nil {
 			r.Schemas = append(r.Schemas, registry.Schema{
@@ -72,19 +75,15 @@ func provideRegistry(c Config, catalog *envelope.Catalog, set *schema.Set) Regis
 			})
 		}
 	}
-	return r
+	return r, err
 }
 
 // checkStart asks the registry, if there is one, whether it knows the schemas.
 func (r Registry) checkStart(ctx context.Context, logger *slog.Logger) error {
-	if r.Config.URL == "" {
+	if r.Client == nil {
 		return nil
 	}
-	client, err := registry.New(r.Config)
-	if err != nil {
-		return err
-	}
-	return client.CheckStart(ctx, logger, r.Schemas...)
+	return r.Client.CheckStart(ctx, logger, r.Schemas...)
 }
 
 // CheckLive decodes about sample rows of each table in which events are stored,
@@ -159,12 +158,8 @@ func (d *Declarations) CheckContracts(dir, against string) ([]contract.Verdict, 
 
 // Check asks the registry about all schemas; without one there is no verdict.
 func (r Registry) Check(ctx context.Context) ([]registry.Verdict, error) {
-	if r.Config.URL == "" {
+	if r.Client == nil {
 		return nil, nil
 	}
-	client, err := registry.New(r.Config)
-	if err != nil {
-		return nil, err
-	}
-	return client.Check(ctx, r.Schemas...)
+	return r.Client.Check(ctx, r.Schemas...)
 }

@@ -38,7 +38,11 @@ func InitializeService(ctx context.Context, config Config, wrap BrokerWrapper, l
 		cleanup()
 		return nil, nil, err
 	}
-	registry := provideRegistry(config, catalog, set)
+	registry, err := provideRegistry(config, catalog, set)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
 	broker, cleanup2, err := NewBroker(ctx, config, storage, wrap, logger)
 	if err != nil {
 		cleanup()
@@ -201,7 +205,11 @@ func InitializeDeclarations(ctx context.Context, config Config, logger *slog.Log
 		cleanup()
 		return nil, nil, err
 	}
-	registry := provideRegistry(config, catalog, set)
+	registry, err := provideRegistry(config, catalog, set)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
 	declarations := &Declarations{
 		Catalog:   catalog,
 		Consumers: v,

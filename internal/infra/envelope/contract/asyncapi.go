@@ -117,13 +117,11 @@ func (a *asyncAPI) operate(action, party, topic, name string) {
 	o, ok := a.Operations[key]
 	if !ok {
 		verb := map[string]string{"send": "publishes", "receive": "handles"}[action]
-		o = operation{Action: action, Summary: fmt.Sprintf("%s %s events of %s.", party, verb, topic), Channel: refer("channels/" + pointerToken(topic))}
+		o = operation{Action: action, Summary: fmt.Sprintf("%s %s events of %s.", party, verb, topic), Channel: refer("channels/" + topic)}
 	}
-	o.Messages = append(o.Messages, refer("channels/"+pointerToken(topic)+"/messages/"+pointerToken(name)))
+	o.Messages = append(o.Messages, refer("channels/"+topic+"/messages/"+name))
 	a.Operations[key] = o
 }
-
-func pointerToken(s string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(s) }
 
 func (s Service) message(e Event, v Version) (asyncMessage, error) {
 	var example any

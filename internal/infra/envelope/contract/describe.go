@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/invopop/jsonschema"
 
 	"example.com/millwright/internal/infra/envelope"
@@ -107,14 +108,15 @@ func exampleOf(source string, d *schema.Document) (json.RawMessage, error) {
 	}.MarshalJSON()
 }
 
-// at is the text of what a JSON pointer points to, without indexes.
+// at is the text of what a JSON pointer points to, without indexes; "key" if there
+// is no such place.
 func at(value any, pointer string) string {
-	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
-		object, ok := value.(map[string]any)
-		if !ok {
-			return "key"
-		}
-		value = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(token)]
+	if pointer == schema.Computed {
+		return "key"
+	}
+	for token := range jsontext.Pointer(pointer).Tokens() {
+		object, _ := value.(map[string]any)
+		value = object[token]
 	}
 	if value == nil {
 		return "key"

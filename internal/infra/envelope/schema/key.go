@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"example.com/millwright/internal/infra/envelope"
 )
 
@@ -22,20 +24,20 @@ func keyOf(entry *envelope.Entry, version int) (pointer string) {
 		}
 	}()
 	payload := reflect.New(entry.PayloadOf(version)).Elem()
-	marks := map[string]string{} // the text of the value: where it is
+	marks := map[string]jsontext.Pointer{} // the text of the value: where it is
 	mark(payload, "", marks)
 	current, err := entry.Upcast(version, payload.Interface())
 	if err != nil {
 		return Computed
 	}
 	if pointer, ok := marks[entry.Key(current)]; ok {
-		return pointer
+		return string(pointer)
 	}
 	return Computed
 }
 
 // mark gives every single value in v another one.
-func mark(v reflect.Value, pointer string, marks map[string]string) {
+func mark(v reflect.Value, pointer jsontext.Pointer, marks map[string]jsontext.Pointer) {
 	n := len(marks) + 1
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
@@ -65,7 +67,7 @@ func mark(v reflect.Value, pointer string, marks map[string]string) {
 			case f.Anonymous && name == "":
 				mark(v.Field(i), pointer, marks)
 			default:
-				mark(v.Field(i), pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), marks)
+				mark(v.Field(i), pointer.AppendToken(name), marks)
 			}
 		}
 		return

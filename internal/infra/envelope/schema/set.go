@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
@@ -21,7 +23,12 @@ import (
 // use.
 type Set struct {
 	documents []*Document
-	byPath    map[string]*compiled
+	versions  map[version]*compiled
+}
+
+type version struct {
+	eventType string
+	number    int
 }
 
 type compiled struct {
@@ -46,9 +53,9 @@ func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{documents: committed, byPath: map[string]*compiled{}}
+	s := &Set{documents: committed, versions: map[version]*compiled{}}
 	for _, d := range committed {
-		s.byPath[d.Path()] = &compiled{document: d}
+		s.versions[version{d.Type, d.Version}] = &compiled{document: d}
 	}
 	var problems []error
 	for _, entry := range catalog.Types() {
@@ -57,7 +64,7 @@ func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 		}
 	}
 	for _, want := range types {
-		switch have := s.byPath[want.Path()]; {
+		switch have := s.versions[version{want.Type, want.Version}]; {
 		case have == nil:
 			problems = append(problems, fmt.Errorf("schema: %s has no committed schema %s: %s", want, want.Path(), regenerate))
 		case !have.document.Same(want):
@@ -71,8 +78,8 @@ func NewSet(catalog *envelope.Catalog, files fs.FS) (*Set, error) {
 func (s *Set) Documents() []*Document { return slices.Clone(s.documents) }
 
 // Document returns that of a version, or nil.
-func (s *Set) Document(eventType string, version int) *Document {
-	if c := s.byPath[(&Document{Type: eventType, Version: version}).Path()]; c != nil {
+func (s *Set) Document(eventType string, number int) *Document {
+	if c := s.versions[version{eventType, number}]; c != nil {
 		return c.document
 	}
 	return nil
@@ -83,7 +90,7 @@ func (s *Set) Document(eventType string, version int) *Document {
 // JSON pointer, and no value. An event of a type or version without a schema is not
 // its business: decoding refuses it.
 func (s *Set) Validate(e envelope.Envelope) error {
-	c := s.byPath[(&Document{Type: e.Type, Version: e.SchemaVersion}).Path()]
+	c := s.versions[version{e.Type, e.SchemaVersion}]
 	if c == nil {
 		return nil
 	}
@@ -143,14 +150,11 @@ func places(err *jsonschema.ValidationError) (all []string) {
 }
 
 func pointer(location []string) string {
-	if len(location) == 0 {
-		return "the payload"
-	}
-	var b strings.Builder
+	var p jsontext.Pointer
 	for _, token := range location {
-		b.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
+		p = p.AppendToken(token)
 	}
-	return b.String()
+	return cmp.Or(string(p), "the payload")
 }
 
 func reason(k jsonschema.ErrorKind) string {
